@@ -1,0 +1,25 @@
+//go:build tools
+package deps
+import (
+ _ "github.com/ThreeDotsLabs/watermill/message"
+ _ "github.com/ThreeDotsLabs/watermill/message/router/middleware"
+ _ "github.com/ThreeDotsLabs/watermill/pubsub/gochannel"
+ _ "github.com/ThreeDotsLabs/watermill/pubsub/tests"
+ _ "github.com/cockroachdb/pebble/v2"
+ _ "github.com/cockroachdb/pebble/v2/vfs"
+ _ "github.com/cockroachdb/pebble/v2/vfs/errorfs"
+ _ "github.com/sony/gobreaker/v2"
+ _ "github.com/fxamacker/cbor/v2"
+ _ "github.com/klauspost/compress/zstd"
+ _ "github.com/tinylib/msgp/msgp"
+ _ "github.com/spf13/cobra"
+ _ "github.com/vbauerster/mpb/v8"
+ _ "golang.org/x/term"
+ _ "golang.org/x/sync/errgroup"
+ _ "pgregory.net/rapid"
+ _ "go.uber.org/goleak"
+ _ "github.com/google/go-cmp/cmp"
+ _ "github.com/stretchr/testify/require"
+ _ "github.com/tidwall/btree"
+ _ "github.com/cespare/xxhash/v2"
+)

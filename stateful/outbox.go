@@ -1,0 +1,130 @@
+package stateful
+
+import "context"
+
+// Row is one output of a committed transaction.
+type Row struct {
+	// Seq is the output sequence: 1 for a task's first row, without gaps. With
+	// the [Producer] it is the row's transport id, the same after every replay of
+	// a committed row (T8).
+	Seq     uint64
+	Topic   string
+	Key     []byte
+	Payload []byte
+	Headers []Header
+	Time    int64 // event time in milliseconds since 1970 UTC, or [NoTime]
+}
+
+// Size is what the row counts against the outbox's limit, in bytes.
+func (r *Row) Size() int {
+	n := 64 + len(r.Topic) + len(r.Key) + len(r.Payload)
+	for _, h := range r.Headers {
+		n += len(h.Key) + len(h.Value) + 32
+	}
+	return n
+}
+
+// Producer is who publishes a task's rows: the name under which a sink keeps its
+// cursor, and the pair by which it tells the living from the dead (K1).
+type Producer struct {
+	App         string
+	Incarnation uint64 // rises by command only, when history is rewritten
+	Handler     string
+	Partition   int32
+	Epoch       uint64 // of the task's owner
+}
+
+// Outbox takes what tasks emit to where it goes. Package outbox has the one
+// implementation; the interface keeps this package free of it.
+type Outbox interface {
+	// Accepts returns nil when a sink takes topic, else an error that says which
+	// sinks there are.
+	Accepts(topic string) error
+	// Check returns why the sink of row.Topic would refuse the row for ever (its
+	// size, topic or encoding): there the failure is still the record's (K4).
+	Check(row *Row) error
+	// SinkTraits says what the sink of topic can do.
+	SinkTraits(topic string) SinkTraits
+	// OpenTask fences the sinks for the task, recovers them from their own
+	// cursors and starts its relay. It refuses with an error when a cursor is
+	// beyond what the state knows (K1, a stale state) or below what was already
+	// trimmed (K3, a sink that lost data).
+	OpenTask(ctx context.Context, t OutboxTask) (TaskOutbox, error)
+	// Close closes the sinks. Tasks are closed before.
+	Close() error
+}
+
+// OutboxTask is what a task tells its outbox when it opens.
+type OutboxTask struct {
+	Producer Producer
+	// Topics are the outputs the task's handler declared.
+	Topics []string
+	// NextSeq is the sequence the next row will get.
+	NextSeq uint64
+	// Published is the sequence up to which rows were published and may be gone
+	// from the state, per sink, by the name of the sink.
+	Published map[string]uint64
+	// Rows are the stored rows that were not trimmed, in sequence. Those not yet
+	// published are published first.
+	Rows []Row
+	// Prepared are the stored handles of sinks that reserve before they commit.
+	Prepared []Prepared
+	// Store is the task's store, to find out whether a sink can join its commits.
+	Store Store
+	// Failed is told when a sink failed for good; the task then pauses. It may be
+	// called from any goroutine.
+	Failed func(error)
+}
+
+// Prepared is what a sink reserved for the rows of one transaction. It is
+// stored in the commit that decides them.
+type Prepared struct {
+	Sink   string
+	Seq    uint64 // of the last row it covers
+	Handle []byte
+}
+
+// TaskOutbox publishes one task's rows. Join, Prepare and Push are called by the
+// task's goroutine; the others may be called by any.
+type TaskOutbox interface {
+	// Join splits rows, of one transaction: those whose sink writes in the
+	// commit itself (K8) become joined and need no relay, the rest is stored with
+	// the state. Rows keep their memory until the commit is durable or failed.
+	Join(rows []Row) (joined []Joined, rest []Row)
+	// Prepare lets sinks that must reserve do so, before the state commit. An
+	// error, after which nothing stays reserved, is the task's and not a record's.
+	Prepare(ctx context.Context, rest []Row) ([]Prepared, error)
+	// Abort gives up what Prepare reserved: the commit failed for certain.
+	Abort(ctx context.Context, p []Prepared)
+	// Push hands over the stored rows of a transaction whose commit is durable, in
+	// order of commits. The rows and their memory belong to the outbox from then on.
+	Push(rows []Row, p []Prepared)
+	// Published returns, per sink, up to which sequence rows were published; the task
+	// trims them with a later commit. The map is the caller's.
+	Published() map[string]uint64
+	// Progress returns a number that grows whenever Published does.
+	Progress() uint64
+	// Backlog returns how much was pushed and not yet published.
+	Backlog() (rows int, bytes int64)
+	// Drained waits until everything pushed is published, a sink failed, or ctx is done.
+	Drained(ctx context.Context) error
+	// Close stops the relay at once and waits for it.
+	Close() error
+}
+
+// SinkTraits declares what a sink can do.
+type SinkTraits struct {
+	Name string
+	// Cursor: the sink keeps (epoch, sequence) with what it published, so that
+	// each row is there exactly once.
+	Cursor bool
+	// FIFO: rows of one task stay in order.
+	FIFO bool
+	// Joins: the sink writes in the state's own commit when it shares the
+	// database.
+	Joins bool
+	// Domain says what a published row survives.
+	Domain Domain
+	// Weak says why the sink gives less than exactly-once; empty when it does not.
+	Weak string
+}
