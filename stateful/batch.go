@@ -26,6 +26,9 @@ type Batch struct {
 	Start     int64
 	End       int64
 	Records   []Record
+	// EndOfInput says that the partition is finished: nothing follows this batch,
+	// ever. It moves the input's watermark to the end of time.
+	EndOfInput bool
 
 	ticket *ticket
 	tick   bool

@@ -25,7 +25,7 @@ type Handler interface {
 // instance is used by one goroutine at a time; it is dropped when the task is
 // closed or opened again, and everything it needs is then read from the store.
 type Instancer interface {
-	Instance(t *Task) (Handler, error)
+	Instance(ctx context.Context, t *Task) (Handler, error)
 }
 
 // Outputter is implemented by handlers that emit; every topic they emit to is
@@ -39,13 +39,6 @@ type Validator interface{ Validate() error }
 // OutOfOrderness is implemented by handlers whose watermark stays behind the
 // highest event time seen. The default is 0.
 type OutOfOrderness interface{ MaxDelay() time.Duration }
-
-// Silence is implemented by handlers that let the clock act on silent inputs.
-type Silence interface {
-	// FlushAfter is after how long a silence, by arrival, of all inputs the watermark
-	// jumps to the end of what is open; 0 is never (W2).
-	FlushAfter() time.Duration
-}
 
 // KeyFollower is implemented by handlers that may have been given a promise
 // about their keys.
@@ -84,9 +77,6 @@ type Firer interface {
 	// Skip takes a firing that failed for good out of the way; it was
 	// dead-lettered with its key and time (T9).
 	Skip(ctx context.Context, tx *Tx, f Firing) error
-	// FlushTime returns the watermark at which all that is open now has fired and can
-	// take no more, math.MinInt64 when nothing is open.
-	FlushTime() int64
 }
 
 // TimerHandler is implemented by handlers that set timers.

@@ -71,6 +71,9 @@ type OutboxTask struct {
 	Prepared []Prepared
 	// Store is the task's store, to find out whether a sink can join its commits.
 	Store Store
+	// MaxRows and MaxBytes bound what may wait before Room blocks.
+	MaxRows  int
+	MaxBytes int64
 	// Failed is told when a sink failed for good; the task then pauses. It may be
 	// called from any goroutine.
 	Failed func(error)
@@ -84,8 +87,9 @@ type Prepared struct {
 	Handle []byte
 }
 
-// TaskOutbox publishes one task's rows. Join, Prepare and Push are called by the
-// task's goroutine; the others may be called by any.
+// TaskOutbox publishes one task's rows. Join, Prepare and Room are called by the
+// task's goroutine, Push by one goroutine at a time but beside them; the others
+// may be called by any. Calls after Close do nothing.
 type TaskOutbox interface {
 	// Join splits rows, of one transaction: those whose sink writes in the
 	// commit itself (K8) become joined and need no relay, the rest is stored with
@@ -104,6 +108,8 @@ type TaskOutbox interface {
 	Published() map[string]uint64
 	// Progress returns a number that grows whenever Published does.
 	Progress() uint64
+	// Room waits until less than the limits is waiting, a sink failed, or ctx is done.
+	Room(ctx context.Context) error
 	// Backlog returns how much was pushed and not yet published.
 	Backlog() (rows int, bytes int64)
 	// Drained waits until everything pushed is published, a sink failed, or ctx is done.

@@ -1,0 +1,316 @@
+package stateful
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+)
+
+// From returns h as a handler that reads src instead of the processor's source.
+func From(src message.Subscriber, h Handler) Handler { return sourced{h, src} }
+
+type sourced struct {
+	Handler
+	src message.Subscriber
+}
+
+// AddTo adds handlers, to the router as well when it is not nil; without one,
+// records come by [Processor.Process]. It comes before Run. It names all faults
+// of all handlers at once, each with its remedy, and adds none when there is any.
+func (p *Processor) AddTo(router *message.Router, handlers ...Handler) error {
+	p.mu.Lock()
+	running := p.running
+	p.mu.Unlock()
+	if running {
+		return errors.New("stateful: AddTo comes before Run")
+	}
+	taken := make(map[string]bool)
+	if router != nil {
+		for name := range router.Handlers() {
+			taken[name] = true
+		}
+	}
+	p.mu.Lock()
+	for _, r := range p.regs {
+		taken[r.name] = true
+	}
+	p.mu.Unlock()
+	var errs []error
+	var regs []*registration
+	for _, h := range handlers {
+		r, err := p.register(router, h, taken)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		regs = append(regs, r)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	for _, r := range regs {
+		if err := p.add(router, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *Processor) register(router *message.Router, h Handler, taken map[string]bool) (*registration, error) {
+	src := p.cfg.Source
+	if s, ok := h.(sourced); ok {
+		h, src = s.Handler, s.src
+	}
+	r := &registration{
+		name: h.HandlerName(), handler: h, src: src,
+		group:  p.cfg.App + "." + h.HandlerName(),
+		sinkOf: make(map[string]string),
+		tick:   make(chan struct{}, 1),
+		ended:  make(chan struct{}),
+	}
+	var errs []error
+	if !handlerName.MatchString(r.name) {
+		errs = append(errs, fmt.Errorf("Name is %q; it must match %s", r.name, handlerName))
+	}
+	if taken[r.name] {
+		errs = append(errs, errors.New("the name is taken by another handler: names are the identity of state, so each needs its own"))
+	}
+	taken[r.name] = true
+	if v, ok := h.(Validator); ok {
+		errs = append(errs, v.Validate())
+	}
+	if d, ok := h.(OutOfOrderness); ok {
+		if r.delay = d.MaxDelay().Milliseconds(); r.delay < 0 {
+			errs = append(errs, errors.New("MaxDelay is negative: leave it 0 for input in order"))
+		}
+	}
+	errs = append(errs, r.checkInputs(router), p.checkOutputs(r), r.checkKeys(p.cfg.Source == nil && router == nil))
+	if err := errors.Join(errs...); err != nil {
+		return nil, fmt.Errorf("stateful: handler %q: %w", r.name, err)
+	}
+	if p.cfg.Delivery == DeliverExactlyOnce {
+		if g := p.guarantee(r); g.Level != ExactlyOnce {
+			return nil, fmt.Errorf("stateful: handler %q: Delivery asks for exactly once and the chain gives %s", r.name, g)
+		}
+	}
+	return r, nil
+}
+
+func (r *registration) checkInputs(router *message.Router) error {
+	var errs []error
+	inputs := r.handler.Inputs()
+	if len(inputs) == 0 {
+		errs = append(errs, errors.New("it reads nothing: name at least one input topic"))
+	}
+	for i, topic := range inputs {
+		if topic == "" {
+			errs = append(errs, errors.New("an input topic is empty"))
+		}
+		if slices.Contains(inputs[:i], topic) {
+			errs = append(errs, fmt.Errorf("input %q is named twice", topic))
+		}
+	}
+	if router != nil && r.src == nil {
+		errs = append(errs, errors.New("Config.Source is required with a router"))
+	}
+	return errors.Join(errs...)
+}
+
+func (p *Processor) checkOutputs(r *registration) error {
+	var errs []error
+	if o, ok := r.handler.(Outputter); ok {
+		for _, topic := range o.Outputs() {
+			if topic == "" {
+				errs = append(errs, errors.New("an output topic is empty"))
+				continue
+			}
+			if p.cfg.Outbox == nil {
+				errs = append(errs, fmt.Errorf("it emits to %q: Config.Outbox is required", topic))
+				continue
+			}
+			if err := p.cfg.Outbox.Accepts(topic); err != nil {
+				errs = append(errs, fmt.Errorf("output %q: %w", topic, err))
+			}
+			if !slices.Contains(r.outputs, topic) {
+				r.outputs = append(r.outputs, topic)
+			}
+		}
+	}
+	if d := p.cfg.DeadLetterTo; d != "" && !slices.Contains(r.outputs, d) {
+		r.outputs = append(r.outputs, d)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	for _, topic := range r.outputs {
+		r.sinkOf[topic] = p.cfg.Outbox.SinkTraits(topic).Name
+	}
+	return nil
+}
+
+// checkKeys finds out how keys follow the source's partitions (O4). byHand: batches
+// come by Process, and the caller knows.
+func (r *registration) checkKeys(byHand bool) error {
+	if t, ok := r.src.(interface{ Traits() SourceTraits }); ok {
+		r.traits = t.Traits()
+	}
+	k, ok := r.handler.(KeyFollower)
+	if !ok || !k.HasKey() || k.PartitionedBySource() || byHand {
+		return nil
+	}
+	_, positions := r.src.(Source)
+	r.partitioner, r.partitions = r.traits.Partitioner, r.traits.Partitions
+	if positions && r.partitioner == nil && r.partitions != 1 {
+		return errors.New("the source does not say how it spreads keys over its partitions, so state of one key may be split: " +
+			"set PartitionedBySource if its partitions follow Key")
+	}
+	return nil
+}
+
+// add attaches the handler to its source and the router.
+func (p *Processor) add(router *message.Router, r *registration) error {
+	if router != nil {
+		if err := p.attach(router, r); err != nil {
+			return err
+		}
+	}
+	p.mu.Lock()
+	p.regs = append(p.regs, r)
+	p.mu.Unlock()
+	return nil
+}
+
+func (p *Processor) attach(router *message.Router, r *registration) error {
+	sub, attached := r.src, false
+	if src, ok := r.src.(Source); ok {
+		own, err := src.Attach(r.group, r.handler.Inputs(), owner{p, r})
+		if err != nil {
+			return fmt.Errorf("stateful: handler %q: attach to its source: %w", r.name, err)
+		}
+		sub, attached = own, true
+	}
+	for i, topic := range r.handler.Inputs() {
+		name := r.name
+		if i > 0 {
+			name += "/" + topic
+		}
+		in := &intake{p: p, reg: r, sub: sub, attached: attached, ticker: i == 0}
+		router.AddConsumerHandler(name, topic, in, func(msg *message.Message) error { return p.handle(r, msg) })
+	}
+	return nil
+}
+
+// Run restores, starts the relays, ticks and the router, and returns once ctx has ended and
+// what was in hand is worked off, or an error stopped it. The router may be nil
+// when records come by Process. Run starts and closes the router and closes the
+// Outbox; Source and Backend stay the caller's. It can be called once.
+func (p *Processor) Run(ctx context.Context, router *message.Router) error {
+	p.mu.Lock()
+	if p.running || p.closed {
+		p.mu.Unlock()
+		return errors.New("stateful: Run can be called once")
+	}
+	p.running = true
+	p.mu.Unlock()
+
+	// The router's own context ends only after the drain: it would cancel handlers at once (F2).
+	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	ended := make(chan error, 1)
+	if router != nil {
+		go func() { ended <- router.Run(inner) }()
+	}
+	ticker, stopTicks := ticks(p.cfg.TickEvery)
+	defer stopTicks()
+	var err error
+	for done := false; !done; {
+		select {
+		case <-ticker:
+			p.tickAll()
+		case <-ctx.Done():
+			done = true
+		case <-p.stopped:
+			done = true
+		case err = <-ended:
+			if err == nil {
+				err = errors.New("stateful: the router ended before its context")
+			}
+			router, done = nil, true
+		}
+	}
+	err = errors.Join(err, p.Close(context.WithoutCancel(ctx)))
+	if router != nil {
+		cancel()
+		err = errors.Join(err, router.Close(), <-ended)
+	}
+	if p.cfg.Outbox != nil {
+		err = errors.Join(err, p.cfg.Outbox.Close())
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return errors.Join(p.stopErr, err)
+}
+
+func (p *Processor) tickAll() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, r := range p.regs {
+		select {
+		case r.tick <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Close stops the intake, works off what was delivered, waits until it is
+// published, all within Config.DrainFor, and closes the tasks. Run does it by
+// itself. Calls after the first return nil.
+func (p *Processor) Close(ctx context.Context) error {
+	var err error
+	p.closing.Do(func() { err = p.shutdown(ctx) })
+	return err
+}
+
+func (p *Processor) shutdown(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, p.cfg.DrainFor,
+		fmt.Errorf("stateful: what was in hand was not done within Config.DrainFor (%v); it will be delivered again", p.cfg.DrainFor))
+	defer cancel()
+	close(p.draining)
+	err := p.workOff(ctx)
+	close(p.drained)
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	for _, t := range p.tasksOf(nil) {
+		err = errors.Join(err, t.finishUp(ctx))
+	}
+	return err
+}
+
+// workOff waits until everything forwarded is acked or nacked.
+func (p *Processor) workOff(ctx context.Context) error {
+	for _, t := range p.tasksOf(nil) {
+		if t.tickets.settled(ctx) != nil {
+			return context.Cause(ctx)
+		}
+	}
+	p.mu.Lock()
+	if p.busy == 0 {
+		p.mu.Unlock()
+		return nil
+	}
+	if p.quiet == nil {
+		p.quiet = make(chan struct{})
+	}
+	quiet := p.quiet
+	p.mu.Unlock()
+	select {
+	case <-quiet:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -1,0 +1,32 @@
+package stateful
+
+import (
+	"context"
+	"time"
+)
+
+// Everything of this library that waits or looks at the wall clock is here; all
+// else takes the time as an argument.
+
+func wallClock() time.Time { return time.Now() }
+
+// sleep waits for d, or until ctx is done, and then returns its error.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// ticks returns a channel that ticks every d, never when d is negative, and its stop.
+func ticks(d time.Duration) (<-chan time.Time, func()) {
+	if d < 0 {
+		return nil, func() {}
+	}
+	t := time.NewTicker(d)
+	return t.C, t.Stop
+}

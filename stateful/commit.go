@@ -1,0 +1,245 @@
+package stateful
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// flight is a commit that was submitted. Flights become durable in order; when one
+// fails, so do all behind it (T1).
+type flight struct {
+	seq       uint64
+	pending   Pending
+	outbox    TaskOutbox // of the time of the commit: the task may have been opened again since
+	buf       buffer
+	rows      []Row
+	prepared  []Prepared
+	positions []inputPosition
+}
+
+type inputPosition struct {
+	p   Partition
+	pos Position
+}
+
+// buffer is the memory of a commit, used again once it is done.
+type buffer struct {
+	writes []Write
+	arena  []byte
+}
+
+// submit sends what the transaction holds as one commit and begins the next.
+func (t *Task) submit(ctx context.Context) (*flight, error) {
+	tx := t.tx
+	if err := t.tidy(ctx, tx); err != nil {
+		return nil, t.breakdown(err)
+	}
+	for _, tb := range t.tables {
+		if err := tb.flush(tx); err != nil {
+			return nil, t.breakdown(err)
+		}
+	}
+	f := &flight{seq: t.seq + 1, outbox: t.outbox}
+	c := Commit{Seq: f.seq}
+	if t.outbox != nil {
+		c.Joined, f.rows = t.outbox.Join(tx.rows)
+		prepared, err := t.outbox.Prepare(ctx, f.rows)
+		if err != nil {
+			return nil, t.breakdown(fmt.Errorf("prepare sinks: %w", err))
+		}
+		f.prepared = prepared
+	}
+	t.writeRows(tx, f)
+	t.meta.nextRow += uint64(len(tx.rows))
+	t.writeMeta(tx, f)
+	c.Writes = tx.writes
+	c.Token = token(c)
+	f.buf = buffer{writes: tx.writes, arena: tx.arena}
+	// The commit must not be cut short by a context that ends: its outcome would be unknown (F2).
+	f.pending = t.store.Submit(context.WithoutCancel(ctx), c)
+	t.seq++
+	t.changed = false
+	t.mu.Lock()
+	t.inflight = append(t.inflight, f)
+	var next buffer
+	if n := len(t.buffers); n > 0 {
+		next, t.buffers = t.buffers[n-1], t.buffers[:n-1]
+	}
+	t.mu.Unlock()
+	tx.reset(next)
+	return f, t.trimCache(ctx)
+}
+
+// breakdown makes err the task's: the state in memory is no longer that of the
+// store, so the task is opened again.
+func (t *Task) breakdown(err error) error {
+	t.mu.Lock()
+	if t.broken == nil {
+		t.broken = err
+	}
+	t.mu.Unlock()
+	return TaskFault(err)
+}
+
+// tidy adds what is due beside the records: rows that were published are trimmed
+// and old marks dropped.
+func (t *Task) tidy(ctx context.Context, tx *Tx) error {
+	tx.savepoint(nil)
+	if t.outbox != nil {
+		if p := t.outbox.Progress(); p != t.progress {
+			t.progress = p
+			t.meta.published = t.outbox.Published()
+		}
+		n := 0
+		for n < len(t.stored) && n < t.p.cfg.Limits.CommitRows && t.stored[n].seq <= t.meta.published[t.stored[n].sink] {
+			s := t.stored[n]
+			if s.prepared {
+				tx.del(preparedKey(Prepared{Sink: s.sink, Seq: s.seq}))
+			} else {
+				tx.del(rowKey(s.seq))
+			}
+			n++
+		}
+		t.stored = t.stored[n:]
+	}
+	return t.sweepMarks(ctx, tx)
+}
+
+// trimmable reports whether a commit would have rows to trim.
+func (t *Task) trimmable() bool {
+	return t.outbox != nil && len(t.stored) > 0 && t.outbox.Progress() != t.progress
+}
+
+func (t *Task) writeRows(tx *Tx, f *flight) {
+	for i := range f.rows {
+		row := &f.rows[i]
+		at := len(tx.arena)
+		tx.arena = appendRow(tx.arena, row)
+		tx.writes = append(tx.writes, Write{Key: rowKey(row.Seq), Value: tx.arena[at:len(tx.arena):len(tx.arena)]})
+		t.stored = append(t.stored, storedRow{seq: row.Seq, sink: t.reg.sinkOf[row.Topic]})
+	}
+	for _, p := range f.prepared {
+		tx.writes = append(tx.writes, Write{Key: preparedKey(p), Value: p.Handle})
+		t.stored = append(t.stored, storedRow{seq: p.Seq, sink: p.Sink, prepared: true})
+	}
+	if len(f.prepared) > 0 {
+		sortStored(t.stored)
+	}
+}
+
+func sortStored(rows []storedRow) {
+	slices.SortStableFunc(rows, func(a, b storedRow) int { return cmp.Compare(a.seq, b.seq) })
+}
+
+func (t *Task) writeMeta(tx *Tx, f *flight) {
+	m := &t.meta
+	m.watermark = t.wm.Now()
+	if !t.advancing {
+		m.fired = noFiring
+	}
+	for i := range m.inputs {
+		in := &m.inputs[i]
+		in.maxTime = t.wm.Max(i)
+		if in.pos.Log != "" {
+			f.positions = append(f.positions, inputPosition{Partition{in.topic, t.id.Partition}, in.pos})
+		}
+	}
+	at := len(tx.arena)
+	tx.arena = m.append(tx.arena)
+	tx.writes = append(tx.writes, Write{Key: spaceMeta, Value: tx.arena[at:len(tx.arena):len(tx.arena)]})
+}
+
+// token digests a commit's content: two commits of one sequence are the same only
+// if their tokens are (T4).
+func token(c Commit) uint64 {
+	h := c.Seq
+	for i := range c.Writes {
+		w := &c.Writes[i]
+		h = h*0x9E3779B97F4A7C15 + xxhash.Sum64String(w.Key)
+		if w.Value != nil {
+			h = h*0x9E3779B97F4A7C15 + xxhash.Sum64(w.Value) + 1
+		}
+	}
+	return h
+}
+
+// await waits until f is durable, then publishes what became durable with it, in
+// order. Many may wait at once.
+func (t *Task) await(ctx context.Context, f *flight) error {
+	err := f.pending.Wait(context.WithoutCancel(ctx))
+	if err != nil {
+		err = fmt.Errorf("commit %d of %s: %w", f.seq, t.id, err)
+		if errors.Is(err, ErrFenced) {
+			t.fenced(err)
+		}
+		t.dropFlights(f)
+		return t.breakdown(err)
+	}
+	t.landed(f)
+	return nil
+}
+
+// landed hands on what became durable up to f, in order of commits.
+func (t *Task) landed(f *flight) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for len(t.inflight) > 0 && t.inflight[0].seq <= f.seq {
+		g := t.inflight[0]
+		t.inflight[0] = nil
+		t.inflight = t.inflight[1:]
+		if g.outbox != nil && (len(g.rows) > 0 || len(g.prepared) > 0) {
+			g.outbox.Push(g.rows, g.prepared)
+		}
+		if l := t.p.listener; l != nil {
+			for _, ip := range g.positions {
+				l.Committed(t.reg.group, ip.p, ip.pos)
+			}
+		}
+		clear(g.buf.writes)
+		if len(t.buffers) < 8 {
+			t.buffers = append(t.buffers, buffer{g.buf.writes[:0], g.buf.arena[:0]})
+		}
+	}
+}
+
+// dropFlights forgets f and all behind it: they failed with it.
+func (t *Task) dropFlights(f *flight) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i, g := range t.inflight {
+		if g == f {
+			t.inflight = t.inflight[:i]
+			return
+		}
+	}
+}
+
+func (t *Task) lastFlight() *flight {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n := len(t.inflight); n > 0 {
+		return t.inflight[n-1]
+	}
+	return nil
+}
+
+// trimCache lets go of all decoded state when there is too much of it. It was
+// just committed, so the instance is made anew and reads what it needs.
+func (t *Task) trimCache(ctx context.Context) error {
+	n := 0
+	for _, tb := range t.tables {
+		n += tb.size()
+	}
+	if n <= t.p.cfg.Limits.CachedEntries {
+		return nil
+	}
+	if err := t.instance(ctx); err != nil {
+		return t.breakdown(err)
+	}
+	return nil
+}

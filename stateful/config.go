@@ -1,0 +1,141 @@
+package stateful
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+)
+
+// Config configures a [Processor]. App and Backend are required; Outbox is when
+// any handler emits.
+type Config struct {
+	// App is the name under which state, groups and cursors are kept. It matches
+	// [a-z0-9-]{1,64} and must not change once deployed.
+	App string
+	// Source is a [Source] or any Watermill subscriber. It may be nil when records come by
+	// [Processor.Process].
+	Source  message.Subscriber
+	Backend Backend
+	Outbox  Outbox
+
+	// Delivery is what the chain of source, backend and sinks must give. The default
+	// takes what it gives, see [Processor.Guarantee].
+	Delivery Delivery
+	// DeadLetterTo is the topic of records that failed for good. Without it they
+	// pause their partition.
+	DeadLetterTo string
+	// KeyFrom is the metadata key in which messages of a plain subscriber carry their
+	// key. Defaults to "pondage_key".
+	KeyFrom string
+	// Incarnation is raised when history is rewritten on purpose, so that sinks
+	// take outputs again. State of a higher one is refused. Defaults to 1.
+	Incarnation uint64
+
+	// TickEvery is how often tasks are asked for due work when no message
+	// arrives. Defaults to 1 second; negative disables ticking.
+	TickEvery time.Duration
+	// DrainFor is how long Run waits for what is in flight once its context ended.
+	// Defaults to 30 seconds.
+	DrainFor time.Duration
+	// Now tells the time. Defaults to time.Now.
+	Now func() time.Time
+	// Logger gets what nobody else is told. Defaults to slog.Default().
+	Logger *slog.Logger
+	Limits Limits
+}
+
+// Limits bound what one task may use. Zero fields have the defaults given.
+type Limits struct {
+	RecordBytes   int           // 1 MiB: a larger record is dead-lettered
+	KeyBytes      int           // 4 KiB: so is a record with a longer key
+	WindowsPerKey int           // 10,000 open windows of a key: so is a record that would open one more
+	Future        time.Duration // 24 h: so is an event time further beyond the record's own
+	CommitRows    int           // 10,000 rows in a commit: the batch goes on in the next
+	CommitBytes   int           // 4 MiB in a commit: likewise
+	OutboxRows    int           // 100,000 rows waiting to be published: the source pauses
+	OutboxBytes   int64         // 256 MiB waiting to be published: likewise
+	DedupFor      time.Duration // 24 h for which records without position are remembered
+	DedupMarks    int           // 1,000,000 of them: the task pauses
+	DedupWeaken   bool          // instead of pausing, forget the oldest
+	CachedEntries int           // 1,000,000 decoded entries of a task: then all are dropped and read again when needed
+}
+
+// Delivery is a demand on the [Guarantee].
+type Delivery int
+
+// The demands.
+const (
+	// DeliverWhatItGives accepts whatever the chain gives.
+	DeliverWhatItGives Delivery = iota
+	// DeliverExactlyOnce refuses, at AddTo, a chain that cannot keep it.
+	DeliverExactlyOnce
+)
+
+var (
+	appName     = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)
+	handlerName = regexp.MustCompile(`^[a-z0-9._-]{1,128}$`)
+)
+
+func (c Config) withDefaults() Config {
+	c.KeyFrom = cmp.Or(c.KeyFrom, "pondage_key")
+	c.Incarnation = cmp.Or(c.Incarnation, 1)
+	c.TickEvery = cmp.Or(c.TickEvery, time.Second)
+	c.DrainFor = cmp.Or(c.DrainFor, 30*time.Second)
+	if c.Now == nil {
+		c.Now = wallClock
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	l := &c.Limits
+	l.RecordBytes = cmp.Or(l.RecordBytes, 1<<20)
+	l.KeyBytes = cmp.Or(l.KeyBytes, 4<<10)
+	l.WindowsPerKey = cmp.Or(l.WindowsPerKey, 10_000)
+	l.Future = cmp.Or(l.Future, 24*time.Hour)
+	l.CommitRows = cmp.Or(l.CommitRows, 10_000)
+	l.CommitBytes = cmp.Or(l.CommitBytes, 4<<20)
+	l.OutboxRows = cmp.Or(l.OutboxRows, 100_000)
+	l.OutboxBytes = cmp.Or(l.OutboxBytes, 256<<20)
+	l.DedupFor = cmp.Or(l.DedupFor, defaultDedupFor)
+	l.DedupMarks = cmp.Or(l.DedupMarks, 1_000_000)
+	l.CachedEntries = cmp.Or(l.CachedEntries, 1_000_000)
+	return c
+}
+
+func (c Config) validate() error {
+	var errs []error
+	if !appName.MatchString(c.App) {
+		errs = append(errs, fmt.Errorf("App is %q; it must match %s", c.App, appName))
+	}
+	if c.Backend == nil {
+		errs = append(errs, errors.New("Backend is required: memory.New() is the simplest"))
+	}
+	if c.DeadLetterTo != "" {
+		if c.Outbox == nil {
+			errs = append(errs, errors.New("DeadLetterTo needs an Outbox to publish to it"))
+		} else if err := c.Outbox.Accepts(c.DeadLetterTo); err != nil {
+			errs = append(errs, fmt.Errorf("DeadLetterTo %q: %w", c.DeadLetterTo, err))
+		}
+	}
+	for _, n := range []struct {
+		name  string
+		value int64
+	}{
+		{"RecordBytes", int64(c.Limits.RecordBytes)}, {"KeyBytes", int64(c.Limits.KeyBytes)},
+		{"WindowsPerKey", int64(c.Limits.WindowsPerKey)}, {"Future", int64(c.Limits.Future)},
+		{"CommitRows", int64(c.Limits.CommitRows)}, {"CommitBytes", int64(c.Limits.CommitBytes)},
+		{"OutboxRows", int64(c.Limits.OutboxRows)}, {"OutboxBytes", c.Limits.OutboxBytes},
+		{"DedupFor", int64(c.Limits.DedupFor)}, {"DedupMarks", int64(c.Limits.DedupMarks)},
+		{"CachedEntries", int64(c.Limits.CachedEntries)}, {"DrainFor", int64(c.DrainFor)},
+	} {
+		if n.value < 0 {
+			errs = append(errs, fmt.Errorf("%s is negative: leave it 0 for the default", n.name))
+		}
+	}
+	return errors.Join(errs...)
+}

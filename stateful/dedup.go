@@ -1,0 +1,97 @@
+package stateful
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Marks of records without a position are kept in generations of half the time
+// asked for, so that each is remembered at least that long and whole generations can be
+// dropped without an index by time (F4).
+const dedupGenerations = 3
+
+type dedupGen struct {
+	index int64 // time divided by the generation's length
+	count uint64
+}
+
+// errDedupFull pauses a task whose marks reached their limit: to go on would mean
+// forgetting, and to forget would mean counting a redelivery twice.
+var errDedupFull = errors.New("stateful: the marks of records already seen have reached Limits.DedupMarks: " +
+	"raise it, shorten Limits.DedupFor, or set Limits.DedupWeaken to forget the oldest")
+
+func dedupKey(gen int64, id string) string {
+	return string(AppendOrdered([]byte(spaceDedup), gen)) + id
+}
+
+// seen reports whether a record of this id was committed before.
+func (t *Task) seen(ctx context.Context, tx *Tx, id string) (bool, error) {
+	for _, g := range t.meta.dedup {
+		if g.count == 0 {
+			continue
+		}
+		v, err := tx.get(ctx, dedupKey(g.index, id))
+		if err != nil || v != nil {
+			return v != nil, err
+		}
+	}
+	return false, nil
+}
+
+// mark remembers the record with the transaction in hand.
+func (t *Task) mark(tx *Tx, id string) error {
+	l := &t.p.cfg.Limits
+	gen := tx.Now().UnixMilli() / max(1, l.DedupFor.Milliseconds()/(dedupGenerations-1))
+	m := &t.meta
+	if n := len(m.dedup); n == 0 || m.dedup[n-1].index < gen {
+		m.dedup = append(m.dedup, dedupGen{index: gen})
+	}
+	var total uint64
+	for _, g := range m.dedup {
+		total += g.count
+	}
+	if total >= uint64(l.DedupMarks) {
+		if !l.DedupWeaken {
+			return TaskFault(errDedupFull)
+		}
+		t.dropMarks = true
+	}
+	last := &m.dedup[len(m.dedup)-1]
+	last.count++
+	tx.put(dedupKey(last.index, id), []byte{})
+	return nil
+}
+
+// sweepMarks removes a bounded number of marks that are no longer needed.
+func (t *Task) sweepMarks(ctx context.Context, tx *Tx) error {
+	m := &t.meta
+	if len(m.dedup) <= dedupGenerations && !t.dropMarks {
+		return nil
+	}
+	old := &m.dedup[0]
+	removed := 0
+	from, to := dedupKey(old.index, ""), dedupKey(old.index+1, "")
+	for e, err := range t.store.Scan(ctx, from, to) {
+		if err != nil {
+			return TaskFault(fmt.Errorf("sweep marks: %w", err))
+		}
+		tx.del(e.Key)
+		old.count = max(old.count, 1) - 1
+		if removed++; removed >= sweepPerCommit {
+			return nil
+		}
+	}
+	t.dropMarks = false
+	if len(m.dedup) > 1 {
+		m.dedup = m.dedup[1:]
+	}
+	return nil
+}
+
+// sweepPerCommit bounds what one commit tidies up.
+const sweepPerCommit = 100
+
+// defaultDedupFor is the redelivery window of the brokers people use, with room.
+const defaultDedupFor = 24 * time.Hour

@@ -1,0 +1,164 @@
+package stateful
+
+import (
+	"context"
+	"fmt"
+	"math"
+)
+
+// due reports whether anything is due at watermark wm. It is asked for every record.
+func (t *Task) due(wm int64) bool {
+	return t.nextTimer <= wm || t.firer != nil && t.firer.Due() <= wm
+}
+
+// noFiring comes before every other.
+var noFiring = Firing{Time: math.MinInt64}
+
+// advance fires everything due at the watermark, in order of time, committing as
+// often as the limits ask for (T3). It goes on where the last call, or the last
+// process, was interrupted.
+func (t *Task) advance(ctx context.Context, pol *Policy) error {
+	wm, m := t.wm.Now(), &t.meta
+	if !t.advancing {
+		m.fired, t.advancing = noFiring, true
+	}
+	for {
+		timer, hasTimer, err := t.nextEventTimer(ctx, wm)
+		if err != nil {
+			return err
+		}
+		var f Firing
+		var ok bool
+		if t.firer != nil {
+			if f, ok, err = t.firer.NextFiring(ctx, t.tx, m.advanced, wm, m.fired); err != nil {
+				return TaskFault(fmt.Errorf("find what is due: %w", err))
+			}
+		}
+		switch {
+		case hasTimer && (!ok || timer.Time <= f.Time):
+			err = t.fireTimer(ctx, pol, timer)
+		case ok:
+			err = t.fireOne(ctx, pol, f)
+			m.fired = Firing{Time: f.Time, Kind: f.Kind, Key: f.Key}
+		default:
+			t.advancing, m.advanced = false, wm
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		t.changed = true
+		if t.tx.full() {
+			if _, err := t.submit(ctx); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// fireOne runs one firing until it succeeds or is dead-lettered with its key and
+// time (T9).
+func (t *Task) fireOne(ctx context.Context, pol *Policy, f Firing) error {
+	return t.firing(ctx, pol, f,
+		func() error { return t.firer.Fire(ctx, t.tx, f) },
+		func() error { return t.firer.Skip(ctx, t.tx, f) })
+}
+
+func (t *Task) fireTimer(ctx context.Context, pol *Policy, timer Timer) error {
+	key := timerKey(timer)
+	drop := func() error { t.tx.del(key); return nil }
+	return t.firing(ctx, pol, Firing{Time: timer.Time, Kind: uint8(timer.Kind), Key: timer.Key},
+		func() error {
+			if err := drop(); err != nil {
+				return err
+			}
+			return t.inst.(TimerHandler).OnTimer(ctx, t.tx, timer)
+		}, drop)
+}
+
+func (t *Task) firing(ctx context.Context, pol *Policy, f Firing, fire, skip func() error) error {
+	for {
+		t.tx.savepoint(nil)
+		err := guard(fire)
+		if err == nil {
+			return nil
+		}
+		t.tx.rollback()
+		v, stop := t.judge(ctx, pol, failing{fire: f}, err)
+		if stop != nil {
+			return stop
+		}
+		switch v {
+		case giveBack:
+			return err
+		case bury:
+			t.tx.savepoint(nil)
+			if err := skip(); err != nil {
+				return TaskFault(err)
+			}
+			return t.deadLetter(nil, nil, &f, err)
+		}
+	}
+}
+
+// nextEventTimer returns the first event-time timer due at wm.
+func (t *Task) nextEventTimer(ctx context.Context, wm int64) (Timer, bool, error) {
+	if t.nextTimer > wm {
+		return Timer{}, false, nil
+	}
+	timer, ok, err := t.firstTimer(ctx, EventTime)
+	if err != nil {
+		return Timer{}, false, err
+	}
+	t.nextTimer = math.MaxInt64
+	if ok {
+		t.nextTimer = timer.Time
+	}
+	return timer, ok && timer.Time <= wm, nil
+}
+
+func (t *Task) firstTimer(ctx context.Context, kind TimerKind) (Timer, bool, error) {
+	from := spaceTimer + string(rune(kind))
+	for e, err := range t.tx.scan(ctx, from, after(from)) {
+		if err != nil {
+			return Timer{}, false, err
+		}
+		timer, err := parseTimerKey(e.Key)
+		return timer, err == nil, TaskFault(err)
+	}
+	return Timer{}, false, nil
+}
+
+// findTimers learns, when the task is opened, which timers there are.
+func (t *Task) findTimers(ctx context.Context) error {
+	t.nextTimer = math.MaxInt64
+	timer, ok, err := t.firstTimer(ctx, EventTime)
+	if err != nil {
+		return err
+	}
+	if ok {
+		t.nextTimer = timer.Time
+	}
+	return nil
+}
+
+// clockTimers fires the processing-time timers that are due at the transaction's now.
+func (t *Task) clockTimers(ctx context.Context, pol *Policy) error {
+	if _, ok := t.inst.(TimerHandler); !ok {
+		return nil
+	}
+	for {
+		timer, ok, err := t.firstTimer(ctx, ProcessingTime)
+		if err != nil || !ok || timer.Time > t.tx.Now().UnixMilli() {
+			return err
+		}
+		if err := t.fireTimer(ctx, pol, timer); err != nil {
+			return err
+		}
+		if t.tx.full() {
+			if _, err := t.submit(ctx); err != nil {
+				return err
+			}
+		}
+	}
+}

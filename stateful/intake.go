@@ -1,0 +1,219 @@
+package stateful
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+)
+
+// intake stands between a source and the router: the last place where messages
+// are seen in order. It draws their tickets, makes plain messages batches of
+// one, and adds ticks.
+type intake struct {
+	p        *Processor
+	reg      *registration
+	sub      message.Subscriber
+	ticker   bool // this intake sends the handler's ticks
+	attached bool // sub is this handler's own
+}
+
+// Subscribe is called by the router.
+func (in *intake) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+	var from <-chan *message.Message
+	var err error
+	if bs, ok := in.sub.(BatchSubscriber); ok {
+		from, err = bs.SubscribeBatches(ctx, topic)
+	} else {
+		from, err = in.sub.Subscribe(ctx, topic)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("stateful: handler %q: subscribe to %q: %w", in.reg.name, topic, err)
+	}
+	out := make(chan *message.Message)
+	in.p.intakes.Add(1)
+	go in.forward(ctx, topic, from, out)
+	return out, nil
+}
+
+// Close closes a subscriber that was attached for this handler. A plain one is
+// the user's and may serve others; its subscription ended with its context.
+func (in *intake) Close() error {
+	if in.attached {
+		return in.sub.Close()
+	}
+	return nil
+}
+
+func (in *intake) forward(ctx context.Context, topic string, from <-chan *message.Message, out chan<- *message.Message) {
+	defer in.p.intakes.Done()
+	defer close(out)
+	defer in.drained(ctx)
+	var tick <-chan struct{}
+	if in.ticker {
+		tick = in.reg.tick
+	}
+	for {
+		select {
+		case msg, ok := <-from:
+			if !ok {
+				in.ended(topic)
+				return
+			}
+			if !in.send(ctx, topic, msg, out) {
+				return
+			}
+		case <-tick:
+			for _, t := range in.p.tasksOf(in.reg) {
+				if !in.sendTick(ctx, t, out) {
+					return
+				}
+			}
+		case <-in.p.draining:
+			return
+		case <-in.reg.ended:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// drained keeps the router's channel open while what was forwarded is worked
+// off: a router whose channels are closed cancels its handlers.
+func (in *intake) drained(ctx context.Context) {
+	select {
+	case <-in.p.draining:
+		select {
+		case <-in.p.drained:
+		case <-ctx.Done():
+		}
+	default:
+	}
+}
+
+// ended reports a subscription that the source closed by itself (S5).
+func (in *intake) ended(topic string) {
+	select {
+	case <-in.p.draining:
+	default:
+		in.p.stop(fmt.Errorf("stateful: handler %q: the subscription to %q ended by itself: see the source's log", in.reg.name, topic))
+	}
+}
+
+func (in *intake) send(ctx context.Context, topic string, msg *message.Message, out chan<- *message.Message) bool {
+	b, ok := BatchFrom(msg.Context())
+	if !ok {
+		if msg.Metadata.Get(EnvelopeKey) != "" {
+			in.p.stop(fmt.Errorf("handler %q, topic %q: %w", in.reg.name, topic, ErrContextLost))
+			msg.Nack()
+			return false
+		}
+		b = in.plain(topic, msg)
+		msg.SetContext(WithBatch(msg.Context(), b))
+	}
+	b.ticket = in.p.task(in.reg, b.Partition.Index).tickets.draw(msg)
+	return forward(ctx, in.p.draining, msg, out)
+}
+
+// plain makes a message of a stock subscriber a batch of one.
+func (in *intake) plain(topic string, msg *message.Message) *Batch {
+	rec := Record{
+		Key:   []byte(msg.Metadata.Get(in.p.cfg.KeyFrom)),
+		Value: msg.Payload,
+		ID:    msg.UUID,
+		Time:  in.p.cfg.Now().UnixMilli(),
+	}
+	if len(msg.Metadata) > 0 {
+		rec.Headers = make([]Header, 0, len(msg.Metadata))
+		for k, v := range msg.Metadata {
+			rec.Headers = append(rec.Headers, Header{k, v})
+		}
+	}
+	return &Batch{Partition: Partition{Topic: topic}, Records: []Record{rec}}
+}
+
+// sendTick sends an empty envelope through the same middlewares, in order with
+// the records (T9).
+func (in *intake) sendTick(ctx context.Context, t *Task, out chan<- *message.Message) bool {
+	b := &Batch{Partition: Partition{Topic: in.reg.handler.Inputs()[0], Index: t.id.Partition}, tick: true}
+	msg := NewEnvelope(ctx, b)
+	b.ticket = t.tickets.draw(msg)
+	return forward(ctx, in.p.draining, msg, out)
+}
+
+func forward(ctx context.Context, draining <-chan struct{}, msg *message.Message, out chan<- *message.Message) bool {
+	select {
+	case out <- msg:
+		return true
+	case <-ctx.Done():
+	case <-draining:
+	}
+	msg.Nack()
+	return false
+}
+
+// registration is a handler in a processor.
+type registration struct {
+	name        string
+	group       string
+	handler     Handler
+	src         message.Subscriber
+	delay       int64 // of the watermark, in milliseconds
+	outputs     []string
+	sinkOf      map[string]string // by topic
+	partitioner Partitioner       // nil: keys need not be checked
+	partitions  int
+	traits      SourceTraits
+	tick        chan struct{}
+	ended       chan struct{} // closed when the subscription must end
+	endOnce     sync.Once
+}
+
+// endSubscription ends what a fenced task would otherwise be asked for again and again (O2).
+func (r *registration) endSubscription(t *Task, err error) {
+	r.endOnce.Do(func() {
+		t.p.report(t, err.Error())
+		close(r.ended)
+		t.p.stop(fmt.Errorf("stateful: task %s: %w", t.id, err))
+	})
+}
+
+// owner is what the processor is to its source.
+type owner struct {
+	p   *Processor
+	reg *registration
+}
+
+// Assigned opens the tasks.
+func (o owner) Assigned(ctx context.Context, partitions []Partition) (map[Partition]Position, error) {
+	at := make(map[Partition]Position, len(partitions))
+	for _, part := range partitions {
+		t := o.p.task(o.reg, part.Index)
+		if err := t.take(ctx); err != nil {
+			return nil, err
+		}
+		err := t.ensureOpen(ctx)
+		if err == nil {
+			at[part], _ = t.position(part.Topic)
+		}
+		t.give()
+		if err != nil {
+			return nil, err
+		}
+	}
+	return at, nil
+}
+
+// Revoked closes the tasks.
+func (o owner) Revoked(ctx context.Context, partitions []Partition) error {
+	var errs []error
+	for _, part := range partitions {
+		if t := o.p.drop(o.reg, part.Index); t != nil {
+			errs = append(errs, t.close(ctx, ErrClosed))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,220 @@
+package stateful
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// meta is what a task knows of itself besides the user's state. It is one entry,
+// written with every commit, so that a position, its effects and its outputs
+// can never come apart.
+type meta struct {
+	incarnation uint64
+	nextRow     uint64 // sequence of the next output, from 1
+	watermark   int64
+	advanced    int64  // up to here all that was due has fired; less than watermark in the middle of an advance (T3)
+	fired       Firing // the last firing of such an advance
+	inputs      []inputMeta
+	published   map[string]uint64 // per sink, up to where rows were published
+	dedup       []dedupGen
+}
+
+type inputMeta struct {
+	topic   string
+	pos     Position
+	maxTime int64 // highest event time seen
+}
+
+const metaVersion = 1
+
+// append encodes m: the version, then varints, strings as length and bytes.
+func (m *meta) append(b []byte) []byte {
+	b = append(b, metaVersion)
+	b = binary.AppendUvarint(b, m.incarnation)
+	b = binary.AppendUvarint(b, m.nextRow)
+	b = binary.AppendVarint(b, m.watermark)
+	b = binary.AppendVarint(b, m.advanced)
+	b = binary.AppendVarint(b, m.fired.Time)
+	b = append(b, m.fired.Kind)
+	b = appendString(b, m.fired.Key)
+	b = binary.AppendUvarint(b, uint64(len(m.inputs)))
+	for i := range m.inputs {
+		in := &m.inputs[i]
+		b = appendString(b, in.topic)
+		b = appendString(b, in.pos.Log)
+		b = binary.AppendVarint(b, in.pos.Offset)
+		b = binary.AppendVarint(b, in.maxTime)
+	}
+	b = binary.AppendUvarint(b, uint64(len(m.published)))
+	if len(m.published) > 0 {
+		for _, sink := range sortedKeys(m.published) {
+			b = appendString(b, sink)
+			b = binary.AppendUvarint(b, m.published[sink])
+		}
+	}
+	b = binary.AppendUvarint(b, uint64(len(m.dedup)))
+	for _, g := range m.dedup {
+		b = binary.AppendVarint(b, g.index)
+		b = binary.AppendUvarint(b, g.count)
+	}
+	return b
+}
+
+func sortedKeys(m map[string]uint64) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+func appendString(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+var errShort = errors.New("it ends too early")
+
+// reader decodes what append wrote; the first fault sticks.
+type reader struct {
+	b   []byte
+	err error
+}
+
+func (r *reader) byte() byte {
+	if len(r.b) == 0 {
+		r.err = errShort
+		return 0
+	}
+	v := r.b[0]
+	r.b = r.b[1:]
+	return v
+}
+
+func (r *reader) uvarint() uint64 {
+	v, n := binary.Uvarint(r.b)
+	if n <= 0 {
+		r.b, r.err = nil, errShort
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *reader) varint() int64 {
+	v, n := binary.Varint(r.b)
+	if n <= 0 {
+		r.b, r.err = nil, errShort
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *reader) bytes() []byte {
+	n := r.uvarint()
+	if n > uint64(len(r.b)) {
+		r.b, r.err = nil, errShort
+		return nil
+	}
+	v := r.b[:n]
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *reader) string() string { return string(r.bytes()) }
+
+// count reads a number of elements, each at least size bytes long.
+func (r *reader) count(size int) int {
+	n := r.uvarint()
+	if n > uint64(len(r.b)/size) {
+		r.b, r.err = nil, errShort
+		return 0
+	}
+	return int(n)
+}
+
+func (r *reader) end(what string) error {
+	if r.err == nil && len(r.b) > 0 {
+		r.err = fmt.Errorf("%d bytes follow its end", len(r.b))
+	}
+	if r.err != nil {
+		return fmt.Errorf("%s cannot be read: %w; restore the state from a copy", what, r.err)
+	}
+	return nil
+}
+
+func parseMeta(b []byte) (meta, error) {
+	r := &reader{b: b}
+	if v := r.byte(); v != metaVersion {
+		return meta{}, fmt.Errorf("the task's own entry has format %d, this program knows %d: use the program that wrote it, or a newer one", v, metaVersion)
+	}
+	var m meta
+	m.incarnation, m.nextRow = r.uvarint(), r.uvarint()
+	m.watermark, m.advanced = r.varint(), r.varint()
+	m.fired = Firing{Time: r.varint(), Kind: r.byte(), Key: r.string()}
+	m.inputs = make([]inputMeta, r.count(4))
+	for i := range m.inputs {
+		m.inputs[i] = inputMeta{topic: r.string(), pos: Position{Log: r.string(), Offset: r.varint()}, maxTime: r.varint()}
+	}
+	n := r.count(2)
+	m.published = make(map[string]uint64, n)
+	for range n {
+		sink := r.string()
+		m.published[sink] = r.uvarint()
+	}
+	m.dedup = make([]dedupGen, r.count(2))
+	for i := range m.dedup {
+		m.dedup[i] = dedupGen{index: r.varint(), count: r.uvarint()}
+	}
+	return m, r.end("the task's own entry")
+}
+
+const rowVersion = 1
+
+// appendRow encodes a row without its sequence, which is its key.
+func appendRow(b []byte, row *Row) []byte {
+	b = append(b, rowVersion)
+	b = appendString(b, row.Topic)
+	b = binary.AppendVarint(b, row.Time)
+	b = append(binary.AppendUvarint(b, uint64(len(row.Key))), row.Key...)
+	b = append(binary.AppendUvarint(b, uint64(len(row.Payload))), row.Payload...)
+	b = binary.AppendUvarint(b, uint64(len(row.Headers)))
+	for _, h := range row.Headers {
+		b = appendString(appendString(b, h.Key), h.Value)
+	}
+	return b
+}
+
+// parseRow decodes a row that shares no memory with b.
+func parseRow(key string, b []byte) (Row, error) {
+	if len(key) != 9 {
+		return Row{}, fmt.Errorf("outbox row %x cannot be read: its key has %d bytes", key, len(key))
+	}
+	r := &reader{b: slices.Clone(b)}
+	if v := r.byte(); v != rowVersion {
+		return Row{}, fmt.Errorf("an outbox row has format %d, this program knows %d: use the program that wrote it, or a newer one", v, rowVersion)
+	}
+	row := Row{Seq: uint64(ParseOrdered(key[1:])), Topic: r.string(), Time: r.varint(), Key: r.bytes(), Payload: r.bytes()}
+	for range r.count(2) {
+		row.Headers = append(row.Headers, Header{Key: r.string(), Value: r.string()})
+	}
+	return row, r.end(fmt.Sprintf("outbox row %d", row.Seq))
+}
+
+func rowKey(seq uint64) string { return string(AppendOrdered([]byte(spaceRow), int64(seq))) }
+
+func preparedKey(p Prepared) string {
+	return spacePrepared + string(AppendOrdered(nil, int64(p.Seq))) + p.Sink
+}
+
+func parsePrepared(e Entry) (Prepared, error) {
+	k, ok := strings.CutPrefix(e.Key, spacePrepared)
+	if !ok || len(k) < 8 {
+		return Prepared{}, fmt.Errorf("prepared handle %x cannot be read", e.Key)
+	}
+	return Prepared{Sink: k[8:], Seq: uint64(ParseOrdered(k)), Handle: slices.Clone(e.Value)}, nil
+}

@@ -1,0 +1,259 @@
+package stateful
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+)
+
+// Processor runs handlers exactly once over what a source delivers. Make one
+// with [NewProcessor], add handlers, then Run it. Its methods may be called by
+// several goroutines, except that AddTo comes before Run.
+type Processor struct {
+	cfg      Config
+	listener CommitListener
+	draining chan struct{} // closed when intake must end
+	drained  chan struct{} // closed when what was forwarded is worked off
+	closing  sync.Once
+	intakes  sync.WaitGroup
+
+	mu      sync.Mutex
+	regs    []*registration
+	tasks   map[TaskID]*Task
+	busy    int           // envelopes in hand
+	quiet   chan struct{} // closed, when someone waits for it, once busy is 0
+	pauses  map[TaskID]string
+	stopErr error
+	stopped chan struct{}
+	running bool
+	closed  bool
+}
+
+// NewProcessor returns a processor. It names every fault of c at once.
+func NewProcessor(c Config) (*Processor, error) {
+	c = c.withDefaults()
+	if err := c.validate(); err != nil {
+		return nil, fmt.Errorf("stateful: %w", err)
+	}
+	p := &Processor{
+		cfg:      c,
+		draining: make(chan struct{}),
+		drained:  make(chan struct{}),
+		tasks:    make(map[TaskID]*Task),
+		pauses:   make(map[TaskID]string),
+		stopped:  make(chan struct{}),
+	}
+	p.listener, _ = c.Source.(CommitListener)
+	return p, nil
+}
+
+// Process runs a batch through the handler of that name and returns once what it did is
+// durable. The task is opened at first use. Batches of one partition must be
+// passed in order, one after the other; what they emit is relayed as soon as it
+// is committed.
+//
+// It returns the handler's error when no policy in ctx says otherwise; nothing of the failed
+// record took effect then, and the batch can be passed again.
+func (p *Processor) Process(ctx context.Context, handler string, b Batch) error {
+	reg := p.registered(handler)
+	if reg == nil {
+		return fmt.Errorf("stateful: no handler is named %q: add it with AddTo first", handler)
+	}
+	return p.process(ctx, p.task(reg, b.Partition.Index), &b)
+}
+
+// Tick gives every open task of a handler its due work: processing-time timers, and rows
+// to trim. Run does so by itself every TickEvery.
+func (p *Processor) Tick(ctx context.Context, handler string) error {
+	reg := p.registered(handler)
+	if reg == nil {
+		return fmt.Errorf("stateful: no handler is named %q: add it with AddTo first", handler)
+	}
+	var errs []error
+	for _, t := range p.tasksOf(reg) {
+		errs = append(errs, p.process(ctx, t, &Batch{Partition: Partition{Index: t.id.Partition}, tick: true}))
+	}
+	return errors.Join(errs...)
+}
+
+// handle is the router's handler function.
+func (p *Processor) handle(reg *registration, msg *message.Message) error {
+	ctx := msg.Context()
+	b, ok := BatchFrom(ctx)
+	if !ok || b.ticket == nil {
+		p.stop(fmt.Errorf("stateful: handler %q: %w", reg.name, ErrContextLost))
+		return ErrContextLost
+	}
+	return p.process(ctx, p.task(reg, b.Partition.Index), b)
+}
+
+func (p *Processor) process(ctx context.Context, t *Task, b *Batch) error {
+	if !p.enter() {
+		return ErrClosed
+	}
+	defer p.leave()
+	if b.ticket != nil {
+		if err := b.ticket.await(ctx); err != nil {
+			if errors.Is(err, errSwallowed) {
+				p.stop(err)
+			}
+			return err
+		}
+	}
+	f, err := p.turn(ctx, t, b)
+	if err == nil {
+		if b.ticket != nil {
+			b.ticket.pass()
+		}
+		if f != nil {
+			err = t.await(ctx, f)
+		}
+	}
+	if err != nil && isTaskFault(err) && ctx.Err() == nil && !errors.Is(err, ErrFenced) && !errors.Is(err, ErrClosed) {
+		// The message goes back to a source that may deliver it again at once.
+		p.report(t, err.Error())
+		t.mu.Lock()
+		t.failures++
+		n := t.failures
+		t.mu.Unlock()
+		_ = sleep(ctx, Backoff(n, taskBackoffBase, taskBackoffMax))
+	}
+	return err
+}
+
+// turn runs the batch when it is its turn.
+func (p *Processor) turn(ctx context.Context, t *Task, b *Batch) (*flight, error) {
+	if err := t.take(ctx); err != nil {
+		return nil, err
+	}
+	defer t.give()
+	if err := t.ensureOpen(ctx); err != nil {
+		return nil, err
+	}
+	f, err := t.run(ctx, b)
+	if err == nil {
+		t.mu.Lock()
+		failed := t.failures > 0
+		t.failures = 0
+		t.mu.Unlock()
+		if failed {
+			p.report(t, "")
+		}
+	}
+	return f, err
+}
+
+func (p *Processor) enter() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return false
+	}
+	p.busy++
+	return true
+}
+
+func (p *Processor) leave() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.busy--; p.busy == 0 && p.quiet != nil {
+		close(p.quiet)
+		p.quiet = nil
+	}
+}
+
+// task returns the task of a partition, making it when needed.
+func (p *Processor) task(reg *registration, partition int32) *Task {
+	id := TaskID{App: p.cfg.App, Handler: reg.name, Partition: partition}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t := p.tasks[id]
+	if t == nil {
+		t = newTask(p, reg, partition)
+		p.tasks[id] = t
+	}
+	return t
+}
+
+// drop takes a task out of the processor.
+func (p *Processor) drop(reg *registration, partition int32) *Task {
+	id := TaskID{App: p.cfg.App, Handler: reg.name, Partition: partition}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t := p.tasks[id]
+	delete(p.tasks, id)
+	delete(p.pauses, id)
+	return t
+}
+
+func (p *Processor) tasksOf(reg *registration) []*Task {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var out []*Task
+	for _, t := range p.tasks {
+		if reg == nil || t.reg == reg {
+			out = append(out, t)
+		}
+	}
+	slices.SortFunc(out, func(a, b *Task) int { return int(a.id.Partition) - int(b.id.Partition) })
+	return out
+}
+
+func (p *Processor) registered(name string) *registration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, r := range p.regs {
+		if r.name == name {
+			return r
+		}
+	}
+	return nil
+}
+
+// stop ends Run with err. Only the first counts.
+func (p *Processor) stop(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.stopErr == nil {
+		p.stopErr = err
+		close(p.stopped)
+		p.cfg.Logger.Error("processor stops", "app", p.cfg.App, "reason", err)
+	}
+}
+
+// report says why a task waits; empty: it no longer does.
+func (p *Processor) report(t *Task, why string) {
+	p.mu.Lock()
+	was := p.pauses[t.id]
+	if why == "" {
+		delete(p.pauses, t.id)
+	} else {
+		p.pauses[t.id] = why
+	}
+	p.mu.Unlock()
+	if why != "" && why != was {
+		p.cfg.Logger.Warn("task waits", "task", t.id.String(), "reason", why)
+	}
+}
+
+// Ready returns nil when every task makes progress, else why each of the others
+// does not.
+func (p *Processor) Ready() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	errs := []error{p.stopErr}
+	for id, why := range p.pauses {
+		errs = append(errs, fmt.Errorf("task %s waits: %s", id, why))
+	}
+	slices.SortFunc(errs[1:], func(a, b error) int {
+		if a.Error() < b.Error() {
+			return -1
+		}
+		return 1
+	})
+	return errors.Join(errs...)
+}

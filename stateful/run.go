@@ -1,0 +1,211 @@
+package stateful
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/pondage/pondage/stateful/window"
+)
+
+// run processes a batch and submits what it did. The commits that hold it are
+// durable when the flight returned is; a nil flight means there was nothing to
+// wait for. The caller has the turn.
+func (t *Task) run(ctx context.Context, b *Batch) (*flight, error) {
+	pol := PolicyFrom(ctx)
+	if t.advancing {
+		if err := t.advance(ctx, &pol); err != nil {
+			return nil, t.abort(err)
+		}
+	}
+	if t.outbox != nil {
+		if err := t.outbox.Room(ctx); err != nil {
+			return nil, t.abort(TaskFault(fmt.Errorf("wait for room in the outbox: %w", err)))
+		}
+	}
+	var err error
+	if b.tick {
+		err = t.tickWork(ctx, &pol)
+	} else {
+		err = t.batch(ctx, &pol, b)
+	}
+	if err != nil {
+		return nil, t.abort(err)
+	}
+	if t.changed || b.tick && t.trimmable() {
+		if _, err := t.submit(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return t.lastFlight(), nil
+}
+
+func (t *Task) tickWork(ctx context.Context, pol *Policy) error {
+	if _, ok := t.inst.(TimerHandler); !ok {
+		return nil
+	}
+	return t.clockTimers(ctx, pol)
+}
+
+// abort drops what the transaction did: it is read again from the store before the next.
+func (t *Task) abort(err error) error {
+	t.stale = true
+	return err
+}
+
+// errOtherLog refuses a batch of a log that is not the one the state came from (S2).
+func errOtherLog(b *Batch, at Position) error {
+	return &stopError{fmt.Errorf("stateful: the state has seen log %s of %s up to %d, and the source delivers log %s: "+
+		"the topic was deleted and made again; start with a new App or an empty backend, or bring the old topic back",
+		at.Log, b.Partition, at.Offset, b.Log)}
+}
+
+func (t *Task) batch(ctx context.Context, pol *Policy, b *Batch) error {
+	input := -1
+	for i := range t.meta.inputs {
+		if t.meta.inputs[i].topic == b.Partition.Topic {
+			input = i
+		}
+	}
+	if input < 0 {
+		return Permanent(fmt.Errorf("stateful: handler %q does not read topic %q", t.id.Handler, b.Partition.Topic))
+	}
+	in := &t.meta.inputs[input]
+	recs := b.Records
+	if b.Log != "" {
+		if in.pos.Log == "" {
+			in.pos = Position{Log: b.Log, Offset: b.Start}
+		}
+		switch {
+		case in.pos.Log != b.Log:
+			err := errOtherLog(b, in.pos)
+			t.p.stop(err)
+			return err
+		case b.Start > in.pos.Offset:
+			return fmt.Errorf("%w: batch begins at %d, the task is at %d", ErrOutOfTurn, b.Start, in.pos.Offset)
+		}
+		for len(recs) > 0 && recs[0].Offset < in.pos.Offset {
+			recs = recs[1:]
+		}
+	}
+	if err := t.records(ctx, pol, b, input, recs); err != nil {
+		return err
+	}
+	if b.Log != "" && b.End > t.meta.inputs[input].pos.Offset {
+		t.meta.inputs[input].pos.Offset = b.End
+		t.changed = true
+	}
+	if b.EndOfInput && t.wm.Max(input) != window.Forever {
+		t.wm.End(input)
+		t.changed = true
+		if t.due(t.wm.Now()) {
+			return t.advance(ctx, pol)
+		}
+		t.meta.advanced = t.wm.Now()
+	}
+	return nil
+}
+
+// records processes recs, each in its own savepoint, until all are done.
+func (t *Task) records(ctx context.Context, pol *Policy, b *Batch, input int, recs []Record) error {
+	for len(recs) > 0 {
+		done := 0
+		err := t.attempt(ctx, pol, func() error { return t.span(ctx, pol, b, input, recs, &done) })
+		recs = recs[done:]
+		if err == nil {
+			continue
+		}
+		var adv *advanceError
+		if errors.As(err, &adv) {
+			return adv.err // the record itself is done
+		}
+		if len(recs) == 0 {
+			return err
+		}
+		t.tx.rollback()
+		rec := &recs[0]
+		what := failing{p: b.Partition, log: b.Log, off: rec.Offset, id: rec.ID}
+		v, stop := t.judge(ctx, pol, what, err)
+		switch {
+		case stop != nil:
+			return stop
+		case v == giveBack:
+			return fmt.Errorf("%s: %w", t.name(what), err)
+		case v == bury:
+			t.tx.savepoint(rec)
+			if err := t.deadLetter(b, rec, nil, err); err != nil {
+				return TaskFault(fmt.Errorf("dead-letter %s: %w", t.name(what), err))
+			}
+			if err := t.finish(input, b, rec); err != nil {
+				return err
+			}
+			recs = recs[1:]
+		}
+	}
+	return nil
+}
+
+// advanceError is a failure after the record in hand was done with.
+type advanceError struct{ err error }
+
+func (e *advanceError) Error() string { return e.err.Error() }
+func (e *advanceError) Unwrap() error { return e.err }
+
+// span processes records until one fails; done is how many did not. It is the
+// hot path: nothing in it may allocate, lock or look at a clock.
+func (t *Task) span(ctx context.Context, pol *Policy, b *Batch, input int, recs []Record, done *int) error {
+	limits, tx := &t.p.cfg.Limits, t.tx
+	for i := range recs {
+		rec := &recs[i]
+		tx.savepoint(rec)
+		if len(rec.Value) > limits.RecordBytes || len(rec.Key) > limits.KeyBytes {
+			return Permanent(fmt.Errorf("record has %d bytes and a key of %d; the limits are %d and %d (Limits.RecordBytes, Limits.KeyBytes)",
+				len(rec.Value), len(rec.Key), limits.RecordBytes, limits.KeyBytes))
+		}
+		if b.Log == "" && rec.ID != "" {
+			dup, err := t.seen(ctx, tx, rec.ID)
+			if err != nil {
+				return err
+			}
+			if dup {
+				*done++
+				continue
+			}
+		}
+		if err := t.inst.Process(ctx, tx, rec); err != nil {
+			return err
+		}
+		if err := t.finish(input, b, rec); err != nil {
+			return err
+		}
+		*done++
+		if tx.observed {
+			if wm := t.wm.Observe(input, tx.eventTime); t.due(wm) {
+				if err := guard(func() error { return t.advance(ctx, pol) }); err != nil {
+					return &advanceError{err}
+				}
+			} else {
+				t.meta.advanced = wm
+			}
+		}
+		if tx.full() {
+			if _, err := t.submit(ctx); err != nil {
+				return &advanceError{err}
+			}
+		}
+	}
+	return nil
+}
+
+// finish makes the record's position, or its mark, part of the transaction.
+func (t *Task) finish(input int, b *Batch, rec *Record) error {
+	t.changed = true
+	if b.Log != "" {
+		t.meta.inputs[input].pos.Offset = rec.Offset + 1
+		return nil
+	}
+	if rec.ID != "" {
+		return t.mark(t.tx, rec.ID)
+	}
+	return nil
+}

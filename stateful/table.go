@@ -1,0 +1,231 @@
+package stateful
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+)
+
+// Table is the decoded state of one task: a map from key to T whose values are
+// decoded once, when they are first needed, and encoded once per commit. An
+// instance makes its tables in Instance and keeps them as long as it lives. A
+// Table is used by the task's goroutine only.
+type Table[T any] struct {
+	t      *Task
+	prefix string
+	codec  *StateCodec[T]
+	index  map[string]*Cell[T] // by the key without prefix
+	chunk  []Cell[T]           // cells not given out yet
+	free   []*Cell[T]
+	key    []byte // for lookups in the store
+
+	dirty     []*Cell[T]
+	undo      []undoCell[T]
+	undoRec   uint64 // the record that undo belongs to
+	dirtyMark int
+}
+
+// Cell is one entry of a [Table], present or not. It is valid until the commit that
+// deletes it, or until the instance is dropped.
+type Cell[T any] struct {
+	full   string // the store's key
+	val    T
+	has    bool
+	stored bool // the store has, or had, a value for it
+	dirty  bool
+	prefix uint8
+}
+
+type undoCell[T any] struct {
+	c          *Cell[T]
+	val        T
+	has, dirty bool
+}
+
+// table is what a transaction needs of its tables, whatever they hold.
+type table interface {
+	rollback(record uint64)
+	flush(w *Tx) error
+	pending() int
+	size() int
+}
+
+// NewTable returns the table called name (1 to 32 bytes, without zero) of a task.
+// Two tables of a task must not share a name.
+func NewTable[T any](t *Task, name string, codec *StateCodec[T]) *Table[T] {
+	tb := &Table[T]{t: t, prefix: spaceTable + name + "\x00", codec: codec, index: make(map[string]*Cell[T])}
+	t.tables = append(t.tables, tb)
+	return tb
+}
+
+// Key returns the cell's key. It stays valid for ever.
+func (c *Cell[T]) Key() string { return c.full[c.prefix:] }
+
+// Value returns the value and whether there is one. It must not be changed in place.
+func (c *Cell[T]) Value() (T, bool) { return c.val, c.has }
+
+// Find returns the cell of key if it is in memory, else nil. It reads nothing.
+func (tb *Table[T]) Find(key []byte) *Cell[T] { return tb.index[string(key)] }
+
+// FindString is [Table.Find] for a string.
+func (tb *Table[T]) FindString(key string) *Cell[T] { return tb.index[key] }
+
+// Load returns the cell of key, reading it from the store when it is not in memory.
+func (tb *Table[T]) Load(ctx context.Context, key []byte) (*Cell[T], error) {
+	if c := tb.index[string(key)]; c != nil {
+		return c, nil
+	}
+	c := tb.Fresh(key)
+	vals, err := tb.t.store.Get(ctx, c.full)
+	if err == nil && vals[0] != nil {
+		err = tb.decode(c, vals[0])
+	} else if err != nil {
+		err = TaskFault(fmt.Errorf("read state: %w", err))
+	}
+	if err != nil {
+		tb.release(c)
+		return nil, err
+	}
+	return c, nil
+}
+
+func (tb *Table[T]) decode(c *Cell[T], b []byte) error {
+	if _, err := tb.codec.Decode(b, &c.val); err != nil {
+		return TaskFault(fmt.Errorf("decode state of key %q: %w", c.Key(), err))
+	}
+	c.has, c.stored = true, true
+	return nil
+}
+
+// Fresh returns the cell of a key that is known to be neither in memory nor in
+// the store. It has no value.
+func (tb *Table[T]) Fresh(key []byte) *Cell[T] {
+	tb.key = append(append(tb.key[:0], tb.prefix...), key...)
+	return tb.add(string(tb.key))
+}
+
+func (tb *Table[T]) add(full string) *Cell[T] {
+	var c *Cell[T]
+	if n := len(tb.free); n > 0 {
+		c, tb.free = tb.free[n-1], tb.free[:n-1]
+	} else {
+		if len(tb.chunk) == 0 {
+			tb.chunk = make([]Cell[T], 64)
+		}
+		c, tb.chunk = &tb.chunk[0], tb.chunk[1:]
+	}
+	c.full, c.prefix = full, uint8(len(tb.prefix))
+	tb.index[c.Key()] = c
+	return c
+}
+
+// Cold yields, in byte order of the keys, the cells of stored entries in
+// [from, to) that were not in memory, after loading them. Nothing may be
+// committed while it runs; changing cells is allowed.
+func (tb *Table[T]) Cold(ctx context.Context, from, to []byte) iter.Seq2[*Cell[T], error] {
+	lo, hi := tb.prefix+string(from), tb.prefix+string(to)
+	return func(yield func(*Cell[T], error) bool) {
+		for e, err := range tb.t.store.Scan(ctx, lo, hi) {
+			if err != nil {
+				yield(nil, TaskFault(fmt.Errorf("scan state: %w", err)))
+				return
+			}
+			if tb.index[e.Key[len(tb.prefix):]] != nil {
+				continue
+			}
+			c := tb.add(e.Key)
+			if err := tb.decode(c, e.Value); err != nil {
+				tb.release(c)
+				yield(nil, err)
+				return
+			}
+			if !yield(c, nil) {
+				return
+			}
+		}
+	}
+}
+
+// First returns the first stored key at or after from, empty when there is none.
+// It sees what was committed, not what the transaction in hand changed.
+func (tb *Table[T]) First(ctx context.Context, from []byte) (string, error) {
+	for e, err := range tb.t.store.Scan(ctx, tb.prefix+string(from), tb.prefix[:len(tb.prefix)-1]+"\x01") {
+		if err != nil {
+			return "", TaskFault(fmt.Errorf("scan state: %w", err))
+		}
+		return e.Key[len(tb.prefix):], nil
+	}
+	return "", nil
+}
+
+// Put sets the value of c. If the record in hand fails the old value comes back, so
+// v must not share memory that is changed in place.
+func (tb *Table[T]) Put(c *Cell[T], v T) {
+	tb.remember(c)
+	c.val, c.has = v, true
+}
+
+// Delete takes the value of c away. Once that is committed the cell is gone.
+func (tb *Table[T]) Delete(c *Cell[T]) {
+	tb.remember(c)
+	var zero T
+	c.val, c.has = zero, false
+}
+
+// Len returns how many cells are in memory.
+func (tb *Table[T]) Len() int { return len(tb.index) }
+
+func (tb *Table[T]) remember(c *Cell[T]) {
+	if tb.undoRec != tb.t.tx.record {
+		tb.undoRec, tb.undo, tb.dirtyMark = tb.t.tx.record, tb.undo[:0], len(tb.dirty)
+	}
+	tb.undo = append(tb.undo, undoCell[T]{c, c.val, c.has, c.dirty})
+	if !c.dirty {
+		c.dirty = true
+		tb.dirty = append(tb.dirty, c)
+	}
+}
+
+func (tb *Table[T]) rollback(record uint64) {
+	if tb.undoRec != record {
+		return
+	}
+	for _, u := range slices.Backward(tb.undo) {
+		u.c.val, u.c.has, u.c.dirty = u.val, u.has, u.dirty
+	}
+	tb.undo, tb.dirty = tb.undo[:0], tb.dirty[:tb.dirtyMark]
+}
+
+// flush writes the changed cells into the commit and lets go of the deleted ones.
+func (tb *Table[T]) flush(tx *Tx) error {
+	for _, c := range tb.dirty {
+		c.dirty = false
+		if !c.has {
+			if c.stored {
+				tx.writes = append(tx.writes, Write{Key: c.full})
+			}
+			tb.release(c)
+			continue
+		}
+		at := len(tx.arena)
+		b, err := tb.codec.Append(tx.arena, &c.val, 0)
+		if err != nil {
+			return fmt.Errorf("encode state of key %q: %w", c.Key(), err)
+		}
+		tx.arena = b
+		tx.writes = append(tx.writes, Write{Key: c.full, Value: b[at:len(b):len(b)]})
+		c.stored = true
+	}
+	tb.dirty, tb.undo, tb.undoRec = tb.dirty[:0], tb.undo[:0], 0
+	return nil
+}
+
+func (tb *Table[T]) release(c *Cell[T]) {
+	delete(tb.index, c.Key())
+	*c = Cell[T]{}
+	tb.free = append(tb.free, c)
+}
+
+func (tb *Table[T]) pending() int { return len(tb.dirty) }
+func (tb *Table[T]) size() int    { return len(tb.index) }

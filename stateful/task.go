@@ -1,0 +1,376 @@
+package stateful
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+
+	"github.com/pondage/pondage/stateful/window"
+)
+
+// Task is one partition of one handler: its state, its order, its place in the
+// input. Its exported methods are for instances and are called by the task's
+// goroutine.
+type Task struct {
+	id      TaskID
+	p       *Processor
+	reg     *registration
+	future  int64         // Limits.Future in milliseconds
+	turn    chan struct{} // holds one token: who has it runs the task
+	tickets lane
+
+	// Owned by whoever has the turn.
+	open      bool
+	store     Store
+	outbox    TaskOutbox
+	inst      Handler
+	firer     Firer // inst, when it is one
+	tables    []table
+	tx        *Tx
+	meta      meta
+	wm        *window.Watermark
+	nextTimer int64 // earliest event-time timer, or earlier
+	advancing bool  // an advance is not finished
+	changed   bool  // there is something to commit
+	stale     bool  // memory is not what the store has: read it again
+	seq       uint64
+	stored    []storedRow // rows in the store, oldest first, until trimmed
+	progress  uint64      // of the outbox, when rows were last trimmed
+	dropMarks bool
+	failures  int // in a row, for the back-off
+	attempts  attempts
+
+	mu       sync.Mutex // guards what follows
+	inflight []*flight  // commits not known to be durable, in order
+	buffers  []buffer   // of commits that are done
+	broken   error      // why the task must be opened again
+	closed   error      // why it must not be
+}
+
+type storedRow struct {
+	seq      uint64
+	sink     string
+	prepared bool
+}
+
+func newTask(p *Processor, reg *registration, partition int32) *Task {
+	t := &Task{
+		id:     TaskID{App: p.cfg.App, Handler: reg.name, Partition: partition},
+		p:      p,
+		reg:    reg,
+		future: p.cfg.Limits.Future.Milliseconds(),
+		turn:   make(chan struct{}, 1),
+	}
+	t.turn <- struct{}{}
+	t.tx = &Tx{t: t, index: make(map[string]int)}
+	return t
+}
+
+// ID returns the task's identity.
+func (t *Task) ID() TaskID { return t.id }
+
+// Limits returns the processor's limits, defaults filled in.
+func (t *Task) Limits() Limits { return t.p.cfg.Limits }
+
+// Watermark returns the task's watermark in milliseconds since 1970 UTC.
+func (t *Task) Watermark() int64 { return t.wm.Now() }
+
+// CheckKey returns an error when key does not belong to the task's partition: its
+// state would be split over tasks (O4). The error stops the processor, it is
+// never the record's. Instances call it once for every key they meet.
+func (t *Task) CheckKey(key string) error {
+	part, n := t.reg.partitioner, t.reg.partitions
+	if part == nil || n < 2 {
+		return nil
+	}
+	if at := part([]byte(key), n); at != int(t.id.Partition) {
+		return &stopError{fmt.Errorf("stateful: handler %q: Key returned %q, which belongs to partition %d of %d, for a record of partition %d: "+
+			"publish the input keyed by the same key, or set PartitionedBySource if its partitions follow the key in another way",
+			t.id.Handler, key, at, n, t.id.Partition)}
+	}
+	return nil
+}
+
+// ensureOpen opens the task, or opens it again after a failure.
+func (t *Task) ensureOpen(ctx context.Context) error {
+	t.mu.Lock()
+	broken, closed := t.broken, t.closed
+	t.mu.Unlock()
+	if closed != nil {
+		return closed
+	}
+	if t.open && broken == nil {
+		if !t.stale {
+			return nil
+		}
+		if err := t.reload(ctx); err == nil {
+			return nil
+		}
+	}
+	t.shut()
+	if err := t.load(ctx); err != nil {
+		t.shut()
+		if errors.Is(err, ErrFenced) {
+			t.fenced(err)
+		}
+		return TaskFault(fmt.Errorf("open task %s: %w", t.id, err))
+	}
+	return nil
+}
+
+// shut lets go of everything held in memory. What was stored stays.
+func (t *Task) shut() {
+	if t.outbox != nil {
+		t.logClose("outbox", t.outbox.Close())
+	}
+	if t.store != nil {
+		t.logClose("store", t.store.Close())
+	}
+	t.open, t.outbox, t.store, t.inst, t.firer, t.tables = false, nil, nil, nil, nil, nil
+	t.mu.Lock()
+	t.inflight, t.buffers, t.broken = nil, nil, nil
+	t.mu.Unlock()
+}
+
+func (t *Task) logClose(what string, err error) {
+	if err != nil && !errors.Is(err, ErrClosed) {
+		t.p.cfg.Logger.Warn("close "+what, "task", t.id.String(), "reason", err)
+	}
+}
+
+func (t *Task) load(ctx context.Context) error {
+	store, head, err := t.p.cfg.Backend.Open(ctx, t.id)
+	if err != nil {
+		return err
+	}
+	t.store, t.seq = store, head.Seq
+	if err := t.loadMeta(ctx); err != nil {
+		return err
+	}
+	if err := t.openOutbox(ctx, head.Epoch); err != nil {
+		return err
+	}
+	if err := t.reload(ctx); err != nil {
+		return err
+	}
+	t.open = true
+	return nil
+}
+
+// reload drops what is in memory and reads it again from the store, which has
+// every commit submitted so far.
+func (t *Task) reload(ctx context.Context) error {
+	t.tx.reset(buffer{})
+	if err := t.loadMeta(ctx); err != nil {
+		return err
+	}
+	if err := t.instance(ctx); err != nil {
+		return err
+	}
+	t.stale = false
+	return t.findTimers(ctx)
+}
+
+// instance makes the handler's part of the task, from what is stored.
+func (t *Task) instance(ctx context.Context) error {
+	t.inst, t.firer, t.tables = t.reg.handler, nil, nil
+	if h, ok := t.reg.handler.(Instancer); ok {
+		inst, err := h.Instance(ctx, t)
+		if err != nil {
+			return err
+		}
+		t.inst = inst
+	}
+	t.firer, _ = t.inst.(Firer)
+	return nil
+}
+
+func (t *Task) loadMeta(ctx context.Context) error {
+	inputs := t.reg.handler.Inputs()
+	vals, err := t.store.Get(ctx, spaceMeta)
+	if err != nil {
+		return err
+	}
+	m := meta{incarnation: t.p.cfg.Incarnation, nextRow: 1, watermark: math.MinInt64, advanced: math.MinInt64, fired: noFiring}
+	if vals[0] != nil {
+		if m, err = parseMeta(vals[0]); err != nil {
+			return err
+		}
+	}
+	if m.incarnation > t.p.cfg.Incarnation {
+		return fmt.Errorf("the state is of incarnation %d and Config.Incarnation is %d: set it to %d",
+			m.incarnation, t.p.cfg.Incarnation, m.incarnation)
+	}
+	m.incarnation = t.p.cfg.Incarnation
+	stored := m.inputs
+	m.inputs = make([]inputMeta, len(inputs))
+	t.wm = window.NewWatermark(len(inputs), t.reg.delay)
+	maxima := make([]int64, len(inputs))
+	for i, topic := range inputs {
+		in := inputMeta{topic: topic, maxTime: math.MinInt64}
+		for _, s := range stored {
+			if s.topic == topic {
+				in = s
+			}
+		}
+		m.inputs[i], maxima[i] = in, in.maxTime
+	}
+	t.wm.Restore(m.watermark, maxima)
+	if m.published == nil {
+		m.published = make(map[string]uint64)
+	}
+	t.meta = m
+	t.advancing, t.changed = m.advanced < m.watermark, false
+	return nil
+}
+
+// openOutbox hands the rows that were committed and not yet published to the relay.
+func (t *Task) openOutbox(ctx context.Context, epoch uint64) error {
+	t.stored = nil
+	if t.p.cfg.Outbox == nil || len(t.reg.outputs) == 0 {
+		return nil
+	}
+	task := OutboxTask{
+		Producer: Producer{App: t.id.App, Incarnation: t.meta.incarnation, Handler: t.id.Handler, Partition: t.id.Partition, Epoch: epoch},
+		Topics:   t.reg.outputs, NextSeq: t.meta.nextRow, Published: t.meta.published, Store: t.store,
+		MaxRows: t.p.cfg.Limits.OutboxRows, MaxBytes: t.p.cfg.Limits.OutboxBytes,
+		Failed: func(err error) { t.p.report(t, "sink failed: "+err.Error()) },
+	}
+	for e, err := range t.store.Scan(ctx, spaceRow, after(spaceRow)) {
+		if err != nil {
+			return err
+		}
+		row, err := parseRow(e.Key, e.Value)
+		if err != nil {
+			return err
+		}
+		task.Rows = append(task.Rows, row)
+		t.stored = append(t.stored, storedRow{seq: row.Seq, sink: t.p.cfg.Outbox.SinkTraits(row.Topic).Name})
+	}
+	for e, err := range t.store.Scan(ctx, spacePrepared, after(spacePrepared)) {
+		if err != nil {
+			return err
+		}
+		h, err := parsePrepared(e)
+		if err != nil {
+			return err
+		}
+		task.Prepared = append(task.Prepared, h)
+		t.stored = append(t.stored, storedRow{seq: h.Seq, sink: h.Sink, prepared: true})
+	}
+	sortStored(t.stored)
+	ob, err := t.p.cfg.Outbox.OpenTask(ctx, task)
+	if err != nil {
+		return err
+	}
+	t.outbox, t.progress = ob, 0
+	return nil
+}
+
+// after returns the first key behind all that begin with prefix's last byte.
+func after(prefix string) string {
+	return prefix[:len(prefix)-1] + string(prefix[len(prefix)-1]+1)
+}
+
+// checkRow returns why row could never be published.
+func (t *Task) checkRow(row *Row) error {
+	if t.outbox == nil {
+		return errors.New("the handler declared no output, or the processor has no Outbox")
+	}
+	return t.p.cfg.Outbox.Check(row)
+}
+
+// position returns where an input goes on.
+func (t *Task) position(topic string) (Position, bool) {
+	for i := range t.meta.inputs {
+		if t.meta.inputs[i].topic == topic {
+			return t.meta.inputs[i].pos, true
+		}
+	}
+	return Position{}, false
+}
+
+// fenced closes the task for good: opening it again would fence the new owner (O2).
+func (t *Task) fenced(err error) {
+	t.mu.Lock()
+	if t.closed == nil {
+		t.closed = err
+	}
+	t.mu.Unlock()
+	t.reg.endSubscription(t, err)
+}
+
+// take waits for the turn.
+func (t *Task) take(ctx context.Context) error {
+	select {
+	case <-t.turn:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (t *Task) give() { t.turn <- struct{}{} }
+
+// close waits for the turn and for what was submitted, then lets go.
+func (t *Task) close(ctx context.Context, why error) error {
+	if err := t.take(ctx); err != nil {
+		return fmt.Errorf("close task %s: %w", t.id, context.Cause(ctx))
+	}
+	defer t.give()
+	var err error
+	if f := t.lastFlight(); f != nil {
+		err = t.await(ctx, f)
+	}
+	t.mu.Lock()
+	if t.closed == nil {
+		t.closed = why
+	}
+	t.mu.Unlock()
+	t.shut()
+	return err
+}
+
+// finishUp publishes what the task still holds and closes it.
+func (t *Task) finishUp(ctx context.Context) error {
+	if err := t.publishAll(ctx); err != nil {
+		t.p.cfg.Logger.Warn("outputs stay stored until the next start", "task", t.id.String(), "reason", err)
+	}
+	return t.close(ctx, ErrClosed)
+}
+
+// publishAll waits until the rows are published, and trims them: a sink without
+// a cursor would get them again.
+func (t *Task) publishAll(ctx context.Context) error {
+	if err := t.take(ctx); err != nil {
+		return err
+	}
+	defer t.give()
+	if !t.open || t.outbox == nil || t.stale || t.isBroken() {
+		return nil
+	}
+	if f := t.lastFlight(); f != nil {
+		if err := t.await(ctx, f); err != nil {
+			return err
+		}
+	}
+	if err := t.outbox.Drained(ctx); err != nil {
+		return err
+	}
+	if !t.trimmable() {
+		return nil
+	}
+	f, err := t.submit(ctx)
+	if err != nil {
+		return err
+	}
+	return t.await(ctx, f)
+}
+
+func (t *Task) isBroken() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.broken != nil || t.closed != nil
+}

@@ -1,0 +1,308 @@
+package stateful
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The first byte of every key of a task. docs/formats.md has the table.
+const (
+	spaceDedup    = "d"
+	spaceMeta     = "m"
+	spaceRow      = "o"
+	spacePrepared = "p"
+	spaceTable    = "s"
+	spaceTimer    = "t"
+	spaceUser     = "u"
+)
+
+// Tx is the transaction of a batch on one task. What a handler does through it
+// becomes visible, all together, when the processor commits; when the record in
+// hand fails, what that record did is undone (T2). A Tx must not be used from
+// several goroutines, nor after the call it was passed to has returned.
+type Tx struct {
+	t *Task
+
+	// What the next commit will hold. index finds the raw writes by key; the
+	// tables write theirs at the end.
+	writes []Write
+	index  map[string]int
+	arena  []byte
+	rows   []Row
+	rowMem []byte
+
+	// The record in hand.
+	record    uint64 // rises with every savepoint
+	undo      []undoWrite
+	rowMark   int
+	timerMark int64 // Task.nextTimer at the savepoint
+	rec       *Record
+	observed  bool
+	eventTime int64
+
+	now time.Time // sampled once
+}
+
+type undoWrite struct {
+	at    int
+	value []byte
+	fresh bool // the write was not there before
+}
+
+// savepoint begins a record: what follows can be undone.
+func (tx *Tx) savepoint(rec *Record) {
+	tx.record++
+	tx.undo = tx.undo[:0]
+	tx.rowMark = len(tx.rows)
+	tx.timerMark = tx.t.nextTimer
+	tx.rec = rec
+	tx.observed = false
+}
+
+// rollback undoes what was done since the savepoint.
+func (tx *Tx) rollback() {
+	for _, u := range slices.Backward(tx.undo) {
+		if !u.fresh {
+			tx.writes[u.at].Value = u.value
+			continue
+		}
+		delete(tx.index, tx.writes[u.at].Key)
+		tx.writes = tx.writes[:u.at]
+	}
+	tx.undo = tx.undo[:0]
+	clear(tx.rows[tx.rowMark:])
+	tx.rows = tx.rows[:tx.rowMark]
+	tx.t.nextTimer = tx.timerMark
+	tx.observed = false
+	for _, tb := range tx.t.tables {
+		tb.rollback(tx.record)
+	}
+}
+
+// Task returns the task that the transaction belongs to.
+func (tx *Tx) Task() *Task { return tx.t }
+
+// Watermark returns the task's watermark in milliseconds since 1970 UTC. While a
+// firing is handled it is the watermark that made it due.
+func (tx *Tx) Watermark() int64 { return tx.t.wm.Now() }
+
+// Now returns the processor's clock, sampled once per transaction.
+func (tx *Tx) Now() time.Time {
+	if tx.now.IsZero() {
+		tx.now = tx.t.p.cfg.Now()
+	}
+	return tx.now
+}
+
+// Observe says at which event time, in milliseconds since 1970 UTC, the record in
+// hand happened. The watermark follows once the record has been processed. A
+// time too far beyond the record's own (the limit Future) is a permanent error
+// and moves nothing (W4).
+func (tx *Tx) Observe(ms int64) error {
+	if tx.rec != nil && tx.rec.Time != NoTime && ms > tx.rec.Time && ms-tx.rec.Time > tx.t.future {
+		return Permanent(fmt.Errorf("event time %s is more than %v after the record's own time %s: correct the producer's clock, or raise Limits.Future",
+			formatMillis(ms), tx.t.p.cfg.Limits.Future, formatMillis(tx.rec.Time)))
+	}
+	tx.observed, tx.eventTime = true, ms
+	return nil
+}
+
+func formatMillis(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.RFC3339Nano) }
+
+// Get returns the value of key, nil when there is none. The caller owns it.
+func (tx *Tx) Get(ctx context.Context, key string) ([]byte, error) { return tx.get(ctx, spaceUser+key) }
+
+// Put sets key to a copy of value.
+func (tx *Tx) Put(key string, value []byte) { tx.put(spaceUser+key, value) }
+
+// Delete removes key.
+func (tx *Tx) Delete(key string) { tx.del(spaceUser + key) }
+
+// Scan yields the entries in [from, to) in byte order, those of this transaction
+// included; an empty to means "to the end". Nothing may be written while it
+// runs. A value is valid until the next one.
+func (tx *Tx) Scan(ctx context.Context, from, to string) iter.Seq2[Entry, error] {
+	end := spaceUser + to
+	if to == "" {
+		end = string(spaceUser[0] + 1)
+	}
+	return func(yield func(Entry, error) bool) {
+		for e, err := range tx.scan(ctx, spaceUser+from, end) {
+			if err == nil {
+				e.Key = e.Key[len(spaceUser):]
+			}
+			if !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
+func (tx *Tx) get(ctx context.Context, key string) ([]byte, error) {
+	if i, ok := tx.index[key]; ok {
+		return slices.Clone(tx.writes[i].Value), nil
+	}
+	vals, err := tx.t.store.Get(ctx, key)
+	if err != nil {
+		return nil, TaskFault(fmt.Errorf("read state: %w", err))
+	}
+	return vals[0], nil
+}
+
+func (tx *Tx) put(key string, value []byte) {
+	at := len(tx.arena)
+	tx.arena = append(tx.arena, value...)
+	tx.write(key, tx.arena[at:len(tx.arena):len(tx.arena)])
+}
+
+func (tx *Tx) del(key string) { tx.write(key, nil) }
+
+func (tx *Tx) write(key string, value []byte) {
+	if i, ok := tx.index[key]; ok {
+		tx.undo = append(tx.undo, undoWrite{at: i, value: tx.writes[i].Value})
+		tx.writes[i].Value = value
+		return
+	}
+	tx.undo = append(tx.undo, undoWrite{at: len(tx.writes), fresh: true})
+	tx.index[key] = len(tx.writes)
+	tx.writes = append(tx.writes, Write{Key: key, Value: value})
+}
+
+// scan merges the transaction's own writes over the store's entries.
+func (tx *Tx) scan(ctx context.Context, from, to string) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		var own []Write
+		for _, w := range tx.writes {
+			if w.Key >= from && (to == "" || w.Key < to) {
+				own = append(own, w)
+			}
+		}
+		slices.SortFunc(own, func(a, b Write) int { return strings.Compare(a.Key, b.Key) })
+		// flush yields own writes below key.
+		flush := func(key string, all bool) bool {
+			for len(own) > 0 && (all || own[0].Key < key) {
+				w := own[0]
+				own = own[1:]
+				if w.Value != nil && !yield(Entry(w), nil) {
+					return false
+				}
+			}
+			return true
+		}
+		for e, err := range tx.t.store.Scan(ctx, from, to) {
+			if err != nil {
+				yield(Entry{}, TaskFault(fmt.Errorf("scan state: %w", err)))
+				return
+			}
+			if !flush(e.Key, false) {
+				return
+			}
+			if len(own) > 0 && own[0].Key == e.Key {
+				continue // ours is newer, and comes with the next flush
+			}
+			if !yield(e, nil) {
+				return
+			}
+		}
+		flush("", true)
+	}
+}
+
+// Emit adds an output: it is stored with the transaction and published after
+// the commit, in order. Everything is copied. An output that its sink could
+// never take is a permanent error here, where it is still the record's (K4).
+func (tx *Tx) Emit(r Row) error {
+	if err := tx.t.checkRow(&r); err != nil {
+		return Permanent(fmt.Errorf("emit to %q: %w", r.Topic, err))
+	}
+	at := len(tx.rowMem)
+	tx.rowMem = append(append(tx.rowMem, r.Key...), r.Payload...)
+	mem := tx.rowMem[at:len(tx.rowMem):len(tx.rowMem)]
+	r.Key, r.Payload = mem[:len(r.Key):len(r.Key)], mem[len(r.Key):]
+	r.Headers = slices.Clone(r.Headers)
+	r.Seq = tx.t.meta.nextRow + uint64(len(tx.rows))
+	tx.rows = append(tx.rows, r)
+	return nil
+}
+
+// SetTimer registers a timer; setting the same one again changes nothing (T7).
+func (tx *Tx) SetTimer(t Timer) error {
+	if t.Kind != EventTime && t.Kind != ProcessingTime {
+		return Permanent(errors.New("set timer: Kind must be EventTime or ProcessingTime"))
+	}
+	if _, ok := tx.t.inst.(TimerHandler); !ok {
+		return Permanent(fmt.Errorf("set timer: handler %q has no OnTimer", tx.t.id.Handler))
+	}
+	tx.put(timerKey(t), []byte{})
+	if t.Kind == EventTime {
+		tx.t.nextTimer = min(tx.t.nextTimer, t.Time)
+	}
+	return nil
+}
+
+// DeleteTimer removes a timer; one that is not there is not missed.
+func (tx *Tx) DeleteTimer(t Timer) { tx.del(timerKey(t)) }
+
+// Timers are ordered by kind, then time, then namespace and key.
+func timerKey(t Timer) string {
+	b := make([]byte, 0, 12+len(t.Namespace)+len(t.Key))
+	b = append(b, spaceTimer[0], byte(t.Kind))
+	b = AppendOrdered(b, t.Time)
+	b = binary.AppendUvarint(b, uint64(len(t.Namespace)))
+	b = append(append(b, t.Namespace...), t.Key...)
+	return string(b)
+}
+
+func parseTimerKey(k string) (Timer, error) {
+	bad := fmt.Errorf("timer %x cannot be read: the stored state is damaged", k)
+	if len(k) < 11 || k[0] != spaceTimer[0] {
+		return Timer{}, bad
+	}
+	t := Timer{Kind: TimerKind(k[1]), Time: ParseOrdered(k[2:10])}
+	n, w := binary.Uvarint([]byte(k[10:min(len(k), 20)]))
+	if w <= 0 || n > uint64(len(k)-10-w) {
+		return Timer{}, bad
+	}
+	t.Namespace, t.Key = k[10+w:10+w+int(n)], k[10+w+int(n):]
+	return t, nil
+}
+
+// AppendOrdered appends 8 bytes whose byte order is the order of v.
+func AppendOrdered(b []byte, v int64) []byte {
+	return binary.BigEndian.AppendUint64(b, uint64(v)^(1<<63))
+}
+
+// ParseOrdered is the inverse of [AppendOrdered]; s has at least 8 bytes.
+func ParseOrdered(s string) int64 {
+	_ = s[7]
+	var u uint64
+	for i := range 8 {
+		u = u<<8 | uint64(s[i])
+	}
+	return int64(u ^ (1 << 63))
+}
+
+// full reports whether the commit has reached its limits.
+func (tx *Tx) full() bool {
+	l := &tx.t.p.cfg.Limits
+	n, bytes := len(tx.writes)+len(tx.rows), len(tx.arena)+len(tx.rowMem)
+	for _, tb := range tx.t.tables {
+		n += tb.pending()
+	}
+	return n >= l.CommitRows || bytes >= l.CommitBytes
+}
+
+func (tx *Tx) reset(b buffer) {
+	clear(tx.index)
+	tx.writes, tx.arena = b.writes, b.arena
+	tx.rows, tx.rowMem = nil, nil
+	tx.undo = tx.undo[:0]
+	tx.rec, tx.observed = nil, false
+	tx.now = time.Time{}
+}
