@@ -30,6 +30,7 @@ type Batch struct {
 	// ever. It moves the input's watermark to the end of time.
 	EndOfInput bool
 
+	task   *Task // that the ticket is of
 	ticket *ticket
 	tick   bool
 }

@@ -22,6 +22,20 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// sleepUntil is sleep that also ends, with ErrClosed, when closed is.
+func sleepUntil(ctx context.Context, d time.Duration, closed <-chan struct{}) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-closed:
+		return ErrClosed
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
 // ticks returns a channel that ticks every d, never when d is negative, and its stop.
 func ticks(d time.Duration) (<-chan time.Time, func()) {
 	if d < 0 {

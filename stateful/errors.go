@@ -1,7 +1,6 @@
 package stateful
 
 import (
-	"context"
 	"errors"
 	"fmt"
 )
@@ -70,8 +69,7 @@ func TaskFault(err error) error {
 
 func isTaskFault(err error) bool {
 	var t *taskError
-	return errors.As(err, &t) || errors.Is(err, ErrFenced) || errors.Is(err, ErrCommitUnknown) ||
-		errors.Is(err, ErrClosed) || errors.Is(err, context.Canceled)
+	return errors.As(err, &t) || errors.Is(err, ErrFenced) || errors.Is(err, ErrCommitUnknown) || errors.Is(err, ErrClosed)
 }
 
 // PanicError is a panic of a handler, turned into an error. It is retried like

@@ -119,8 +119,8 @@ func (t *Task) name(what failing) string {
 }
 
 // pause waits, after committing what is done: it is held back by no other's
-// failure. It ends at once when the context does (S4). why, when given, is
-// shown by Ready.
+// failure. It ends at once, with an error, when the context does or the processor
+// closes (S4). why, when given, is shown by Ready.
 func (t *Task) pause(ctx context.Context, d time.Duration, why string) error {
 	if t.changed {
 		f, err := t.submit(ctx)
@@ -135,10 +135,7 @@ func (t *Task) pause(ctx context.Context, d time.Duration, why string) error {
 		t.p.report(t, why)
 		defer t.p.report(t, "")
 	}
-	if sleep(ctx, d) != nil {
-		return context.Cause(ctx)
-	}
-	return nil
+	return sleepUntil(ctx, d, t.p.draining)
 }
 
 // attempt runs f under the policy's breaker and turns a panic into an error.
@@ -156,7 +153,7 @@ func (t *Task) attempt(ctx context.Context, pol *Policy, f func() error) (err er
 			continue
 		}
 		err := guard(f)
-		if isTaskFault(err) {
+		if isTaskFault(err) || ctx.Err() != nil {
 			done(nil) // not the handler's
 		} else {
 			done(err)

@@ -81,6 +81,9 @@ func (t *Task) firing(ctx context.Context, pol *Policy, f Firing, fire, skip fun
 		t.tx.savepoint(nil)
 		err := guard(fire)
 		if err == nil {
+			err = t.tx.fault
+		}
+		if err == nil {
 			return nil
 		}
 		t.tx.rollback()

@@ -114,7 +114,8 @@ func (in *intake) send(ctx context.Context, topic string, msg *message.Message, 
 		b = in.plain(topic, msg)
 		msg.SetContext(WithBatch(msg.Context(), b))
 	}
-	b.ticket = in.p.task(in.reg, b.Partition.Index).tickets.draw(msg)
+	b.task = in.p.task(in.reg, b.Partition.Index)
+	b.ticket = b.task.tickets.draw(msg)
 	return forward(ctx, in.p.draining, msg, out)
 }
 
@@ -138,7 +139,7 @@ func (in *intake) plain(topic string, msg *message.Message) *Batch {
 // sendTick sends an empty envelope through the same middlewares, in order with
 // the records (T9).
 func (in *intake) sendTick(ctx context.Context, t *Task, out chan<- *message.Message) bool {
-	b := &Batch{Partition: Partition{Topic: in.reg.handler.Inputs()[0], Index: t.id.Partition}, tick: true}
+	b := &Batch{Partition: Partition{Topic: in.reg.handler.Inputs()[0], Index: t.id.Partition}, task: t, tick: true}
 	msg := NewEnvelope(ctx, b)
 	b.ticket = t.tickets.draw(msg)
 	return forward(ctx, in.p.draining, msg, out)

@@ -88,7 +88,8 @@ func (p *Processor) handle(reg *registration, msg *message.Message) error {
 		p.stop(fmt.Errorf("stateful: handler %q: %w", reg.name, ErrContextLost))
 		return ErrContextLost
 	}
-	return p.process(ctx, p.task(reg, b.Partition.Index), b)
+	// Not looked up by its name: a task that was revoked meanwhile must stay closed.
+	return p.process(ctx, b.task, b)
 }
 
 func (p *Processor) process(ctx context.Context, t *Task, b *Batch) error {
@@ -120,7 +121,7 @@ func (p *Processor) process(ctx context.Context, t *Task, b *Batch) error {
 		t.failures++
 		n := t.failures
 		t.mu.Unlock()
-		_ = sleep(ctx, Backoff(n, taskBackoffBase, taskBackoffMax))
+		_ = sleepUntil(ctx, Backoff(n, taskBackoffBase, taskBackoffMax), p.draining)
 	}
 	return err
 }

@@ -1,6 +1,7 @@
 package stateful
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,10 +19,8 @@ func (t *Task) run(ctx context.Context, b *Batch) (*flight, error) {
 			return nil, t.abort(err)
 		}
 	}
-	if t.outbox != nil {
-		if err := t.outbox.Room(ctx); err != nil {
-			return nil, t.abort(TaskFault(fmt.Errorf("wait for room in the outbox: %w", err)))
-		}
+	if err := t.room(ctx); err != nil {
+		return nil, t.abort(TaskFault(fmt.Errorf("wait for room in the outbox: %w", err)))
 	}
 	var err error
 	if b.tick {
@@ -45,6 +44,34 @@ func (t *Task) tickWork(ctx context.Context, pol *Policy) error {
 		return nil
 	}
 	return t.clockTimers(ctx, pol)
+}
+
+// room waits until the outbox takes more (F4).
+func (t *Task) room(ctx context.Context) error {
+	l := &t.p.cfg.Limits
+	if t.outbox == nil {
+		return nil
+	}
+	if rows, bytes := t.outbox.Backlog(); rows < l.OutboxRows && bytes < l.OutboxBytes {
+		return nil
+	}
+	t.p.report(t, "the outbox is full: its sink takes no more rows")
+	defer t.p.report(t, "")
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		select {
+		case <-t.p.draining:
+			cancel(ErrClosed)
+		case <-stop:
+		}
+	}()
+	if err := t.outbox.Room(ctx); err != nil {
+		return cmp.Or(context.Cause(ctx), err)
+	}
+	return nil
 }
 
 // abort drops what the transaction did: it is read again from the store before the next.
@@ -158,9 +185,9 @@ func (t *Task) span(ctx context.Context, pol *Policy, b *Batch, input int, recs 
 	for i := range recs {
 		rec := &recs[i]
 		tx.savepoint(rec)
-		if len(rec.Value) > limits.RecordBytes || len(rec.Key) > limits.KeyBytes {
-			return Permanent(fmt.Errorf("record has %d bytes and a key of %d; the limits are %d and %d (Limits.RecordBytes, Limits.KeyBytes)",
-				len(rec.Value), len(rec.Key), limits.RecordBytes, limits.KeyBytes))
+		if len(rec.Value) > limits.RecordBytes || len(rec.Key) > limits.KeyBytes || len(rec.ID) > limits.KeyBytes {
+			return Permanent(fmt.Errorf("record has %d bytes, a key of %d and an id of %d; the limits are %d and %d (Limits.RecordBytes, Limits.KeyBytes)",
+				len(rec.Value), len(rec.Key), len(rec.ID), limits.RecordBytes, limits.KeyBytes))
 		}
 		if b.Log == "" && rec.ID != "" {
 			dup, err := t.seen(ctx, tx, rec.ID)
@@ -174,6 +201,9 @@ func (t *Task) span(ctx context.Context, pol *Policy, b *Batch, input int, recs 
 		}
 		if err := t.inst.Process(ctx, tx, rec); err != nil {
 			return err
+		}
+		if tx.fault != nil { // the handler may have swallowed it
+			return tx.fault
 		}
 		if err := t.finish(input, b, rec); err != nil {
 			return err

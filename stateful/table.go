@@ -81,7 +81,7 @@ func (tb *Table[T]) Load(ctx context.Context, key []byte) (*Cell[T], error) {
 	if err == nil && vals[0] != nil {
 		err = tb.decode(c, vals[0])
 	} else if err != nil {
-		err = TaskFault(fmt.Errorf("read state: %w", err))
+		err = tb.t.tx.faulty("read state", err)
 	}
 	if err != nil {
 		tb.release(c)
@@ -92,7 +92,7 @@ func (tb *Table[T]) Load(ctx context.Context, key []byte) (*Cell[T], error) {
 
 func (tb *Table[T]) decode(c *Cell[T], b []byte) error {
 	if _, err := tb.codec.Decode(b, &c.val); err != nil {
-		return TaskFault(fmt.Errorf("decode state of key %q: %w", c.Key(), err))
+		return tb.t.tx.faulty(fmt.Sprintf("decode state of key %q", c.Key()), err)
 	}
 	c.has, c.stored = true, true
 	return nil
@@ -128,7 +128,7 @@ func (tb *Table[T]) Cold(ctx context.Context, from, to []byte) iter.Seq2[*Cell[T
 	return func(yield func(*Cell[T], error) bool) {
 		for e, err := range tb.t.store.Scan(ctx, lo, hi) {
 			if err != nil {
-				yield(nil, TaskFault(fmt.Errorf("scan state: %w", err)))
+				yield(nil, tb.t.tx.faulty("scan state", err))
 				return
 			}
 			if tb.index[e.Key[len(tb.prefix):]] != nil {
@@ -152,7 +152,7 @@ func (tb *Table[T]) Cold(ctx context.Context, from, to []byte) iter.Seq2[*Cell[T
 func (tb *Table[T]) First(ctx context.Context, from []byte) (string, error) {
 	for e, err := range tb.t.store.Scan(ctx, tb.prefix+string(from), tb.prefix[:len(tb.prefix)-1]+"\x01") {
 		if err != nil {
-			return "", TaskFault(fmt.Errorf("scan state: %w", err))
+			return "", tb.t.tx.faulty("scan state", err)
 		}
 		return e.Key[len(tb.prefix):], nil
 	}

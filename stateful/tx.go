@@ -46,7 +46,8 @@ type Tx struct {
 	observed  bool
 	eventTime int64
 
-	now time.Time // sampled once
+	now   time.Time // sampled once
+	fault error     // of the store, whatever the handler made of it
 }
 
 type undoWrite struct {
@@ -150,9 +151,17 @@ func (tx *Tx) get(ctx context.Context, key string) ([]byte, error) {
 	}
 	vals, err := tx.t.store.Get(ctx, key)
 	if err != nil {
-		return nil, TaskFault(fmt.Errorf("read state: %w", err))
+		return nil, tx.faulty("read state", err)
 	}
 	return vals[0], nil
+}
+
+// faulty makes err the task's, even when the handler swallows it.
+func (tx *Tx) faulty(what string, err error) error {
+	if tx.fault == nil {
+		tx.fault = TaskFault(fmt.Errorf("%s: %w", what, err))
+	}
+	return tx.fault
 }
 
 func (tx *Tx) put(key string, value []byte) {
@@ -197,7 +206,7 @@ func (tx *Tx) scan(ctx context.Context, from, to string) iter.Seq2[Entry, error]
 		}
 		for e, err := range tx.t.store.Scan(ctx, from, to) {
 			if err != nil {
-				yield(Entry{}, TaskFault(fmt.Errorf("scan state: %w", err)))
+				yield(Entry{}, tx.faulty("scan state", err))
 				return
 			}
 			if !flush(e.Key, false) {
@@ -304,5 +313,5 @@ func (tx *Tx) reset(b buffer) {
 	tx.rows, tx.rowMem = nil, nil
 	tx.undo = tx.undo[:0]
 	tx.rec, tx.observed = nil, false
-	tx.now = time.Time{}
+	tx.now, tx.fault = time.Time{}, nil
 }
