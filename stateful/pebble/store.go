@@ -139,15 +139,15 @@ func (s *store) scan(ctx context.Context, from, to string, yield func(stateful.E
 			err = e
 		}
 	}()
+	// A copy: what the caller does to it must not reach the database's memory.
+	value := []byte{}
 	for ok := it.First(); ok; ok = it.Next() {
 		v, err := it.ValueAndErr()
 		if err != nil {
 			return err
 		}
-		if v == nil {
-			v = []byte{}
-		}
-		if stopped = !yield(stateful.Entry{Key: string(it.Key()[len(prefix):]), Value: v[:len(v):len(v)]}, nil); stopped {
+		value = append(value[:0], v...)
+		if stopped = !yield(stateful.Entry{Key: string(it.Key()[len(prefix):]), Value: value}, nil); stopped {
 			return nil
 		}
 	}
