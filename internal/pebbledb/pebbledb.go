@@ -57,6 +57,7 @@ type DB struct {
 	guard  *guard
 	write  *pebble.WriteOptions
 	dead   atomic.Pointer[error]
+	died   chan struct{} // closed with the first failure
 	shared sync.Map
 	close  func() error
 }
@@ -65,7 +66,7 @@ type DB struct {
 // version, and one that is not Pondage's.
 func Open(c Config) (*DB, error) {
 	c = c.withDefaults()
-	d := &DB{write: pebble.Sync}
+	d := &DB{write: pebble.Sync, died: make(chan struct{})}
 	if c.NoSync {
 		d.write = pebble.NoSync
 	}
@@ -117,7 +118,9 @@ func (d *DB) Err() error {
 // Fail marks the database dead. The first reason is kept.
 func (d *DB) Fail(err error) {
 	err = fmt.Errorf("pebbledb: the database is dead until the process is started again: %w", err)
-	d.dead.CompareAndSwap(nil, &err)
+	if d.dead.CompareAndSwap(nil, &err) {
+		close(d.died)
+	}
 }
 
 // WriteOptions returns how commits are written: synced unless Config.NoSync.
@@ -181,6 +184,22 @@ func (d *DB) DeleteRange(start, end []byte, o *pebble.WriteOptions) error {
 		return err
 	}
 	return errors.Join(d.DB.DeleteRange(start, end, o), d.Err())
+}
+
+// Flush moves what is in memory to a sorted table and waits for it.
+func (d *DB) Flush() error {
+	if err := d.Err(); err != nil {
+		return err
+	}
+	flushed, err := d.AsyncFlush()
+	if err != nil {
+		return errors.Join(err, d.Err())
+	}
+	select {
+	case <-flushed:
+	case <-d.died: // then it may never be
+	}
+	return d.Err()
 }
 
 // Shared returns the value that all users of this database share under key, made
