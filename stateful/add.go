@@ -83,7 +83,7 @@ func (p *Processor) register(router *message.Router, h Handler, taken map[string
 		errs = append(errs, v.Validate())
 	}
 	if d, ok := h.(OutOfOrderness); ok {
-		if r.delay = d.MaxDelay().Milliseconds(); r.delay < 0 {
+		if r.delay = d.WatermarkDelay().Milliseconds(); r.delay < 0 {
 			errs = append(errs, errors.New("MaxDelay is negative: leave it 0 for input in order"))
 		}
 	}
@@ -158,7 +158,7 @@ func (r *registration) checkKeys(byHand bool) error {
 		r.traits = t.Traits()
 	}
 	k, ok := r.handler.(KeyFollower)
-	if !ok || !k.HasKey() || k.PartitionedBySource() || byHand {
+	if !ok || !k.HasKey() || k.KeysFollowSource() || byHand {
 		return nil
 	}
 	_, positions := r.src.(Source)

@@ -38,14 +38,16 @@ type Validator interface{ Validate() error }
 
 // OutOfOrderness is implemented by handlers whose watermark stays behind the
 // highest event time seen. The default is 0.
-type OutOfOrderness interface{ MaxDelay() time.Duration }
+// (The method has another name than the field MaxDelay of a typed handler, for
+// Go lets no type have both.)
+type OutOfOrderness interface{ WatermarkDelay() time.Duration }
 
 // KeyFollower is implemented by handlers that may have been given a promise
 // about their keys.
 type KeyFollower interface {
-	// PartitionedBySource reports whether the user promised that the source's
+	// KeysFollowSource reports whether the user promised that the source's
 	// partitions follow the handler's keys, so that they need not be checked (O4).
-	PartitionedBySource() bool
+	KeysFollowSource() bool
 	// HasKey reports whether the handler keeps state by key at all.
 	HasKey() bool
 }
