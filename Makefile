@@ -23,7 +23,6 @@ format:
 
 vet:
 	go vet ./...
-	go vet -C tools ./...
 
 # The first run downloads and builds golangci-lint, some minutes on two cores; Go's
 # caches keep it.
