@@ -1,0 +1,35 @@
+package embedded
+
+import (
+	"context"
+	"time"
+)
+
+// sleep waits for d or until ctx is done, and then returns its error.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// stopwatch measures how long filling and handling take. It does not use
+// Config.Now: what it measures is the machine, and no result depends on it.
+type stopwatch struct{ at time.Time }
+
+func startWatch() stopwatch { return stopwatch{time.Now()} }
+
+func (s stopwatch) elapsed() time.Duration { return time.Since(s.at) }
+
+// every returns a channel that ticks once per d, and how to stop it; nil when d is 0.
+func every(d time.Duration) (<-chan time.Time, func()) {
+	if d <= 0 {
+		return nil, func() {}
+	}
+	t := time.NewTicker(d)
+	return t.C, t.Stop
+}
