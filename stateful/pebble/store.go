@@ -1,10 +1,13 @@
 package pebble
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -20,8 +23,9 @@ type store struct {
 	closed atomic.Bool
 
 	// The owner's alone.
-	head stateful.Head
-	key  []byte // the prefix, with room for a key
+	head  stateful.Head
+	key   []byte // the prefix, with room for a key
+	order []int  // of the keys of a Get, sorted
 
 	mu       sync.Mutex
 	queue    []*pending // applied and not yet known to be durable, oldest first
@@ -79,29 +83,86 @@ func (s *store) get(ctx context.Context, keys []string) ([][]byte, error) {
 		return nil, err
 	}
 	defer s.leave()
-	values := make([][]byte, len(keys))
-	var buf []byte
+	if len(keys) >= iterateFrom {
+		return s.getMany(keys)
+	}
+	c := copier{values: make([][]byte, len(keys))}
 	for i, key := range keys {
-		s.key = append(s.key[:len(s.t.prefix)], key...)
-		v, closer, err := s.b.db.Get(s.key)
+		v, closer, err := s.b.db.Get(s.fullKey(key))
 		if errors.Is(err, pebble.ErrNotFound) {
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
-		if cap(buf)-len(buf) < len(v) || buf == nil {
-			// What was copied stays where it is.
-			buf = make([]byte, 0, max(len(v), min(16*(len(keys)-i), 4096)))
-		}
-		start := len(buf)
-		buf = append(buf, v...)
-		values[i] = buf[start:len(buf):len(buf)]
+		c.put(i, v)
 		if err := closer.Close(); err != nil {
 			return nil, err
 		}
 	}
-	return values, nil
+	return c.values, nil
+}
+
+// iterateFrom is the number of keys from which one iterator that goes through
+// them in order is cheaper than a lookup for each.
+const iterateFrom = 4
+
+func (s *store) getMany(keys []string) (_ [][]byte, err error) {
+	s.order = s.order[:0]
+	for i := range keys {
+		s.order = append(s.order, i)
+	}
+	slices.SortFunc(s.order, func(a, b int) int { return strings.Compare(keys[a], keys[b]) })
+	it, err := s.b.db.NewIter(&pebble.IterOptions{LowerBound: s.t.prefix, UpperBound: s.t.end})
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if e := it.Close(); e != nil {
+			err = e
+		}
+	}()
+	c := copier{values: make([][]byte, len(keys))}
+	for _, i := range s.order {
+		// The whole key is its prefix, so this asks the Bloom filters.
+		key := s.fullKey(keys[i])
+		if !it.SeekPrefixGE(key) {
+			if err := it.Error(); err != nil { // the next seek clears it
+				return nil, err
+			}
+			continue
+		}
+		if !bytes.Equal(it.Key(), key) {
+			continue
+		}
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return nil, err
+		}
+		c.put(i, v)
+	}
+	return c.values, nil
+}
+
+func (s *store) fullKey(key string) []byte {
+	s.key = append(s.key[:len(s.t.prefix)], key...)
+	return s.key
+}
+
+// copier keeps copies of values in few pieces of memory.
+type copier struct {
+	values [][]byte
+	buf    []byte
+}
+
+func (c *copier) put(i int, v []byte) {
+	if cap(c.buf)-len(c.buf) < len(v) || c.buf == nil {
+		// What was copied before stays where it is.
+		c.buf = make([]byte, 0, max(len(v), min(16*len(c.values), 4096)))
+	}
+	start := len(c.buf)
+	c.buf = append(c.buf, v...)
+	c.values[i] = c.buf[start:len(c.buf):len(c.buf)]
 }
 
 // Scan implements [stateful.Store].
