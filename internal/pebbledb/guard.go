@@ -3,6 +3,7 @@ package pebbledb
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -13,9 +14,10 @@ import (
 // reaches the disk: a failed fsync may have dropped the pages it was for, and one
 // more that "succeeds" would prove nothing (T10).
 //
-// Pebble answers a failed log, or a directory that cannot be synced when the log
-// is rotated, by a panic that leaves its mutexes unusable. So there the guard
-// answers nil; whoever waits for a commit asks [DB.Err] after the sync.
+// Pebble answers a failure of its log, of its manifest or of the directory by a
+// panic: at the next rotation of the log, with its mutexes unusable, or in a
+// goroutine of its own. So there the guard answers nil; whoever waits for a
+// commit asks [DB.Err] after the sync.
 type guard struct {
 	vfs.FS
 	db      *DB
@@ -27,7 +29,12 @@ func newGuard(fs vfs.FS, db *DB) *guard {
 	return &guard{FS: fs, db: db, closing: make(chan struct{})}
 }
 
-func isLog(name string) bool { return filepath.Ext(name) == ".log" }
+// vital reports whether Pebble would panic when it heard that a change of the file
+// failed.
+func vital(name string) bool {
+	name = filepath.Base(name)
+	return filepath.Ext(name) == ".log" || strings.HasPrefix(name, "MANIFEST-") || strings.HasPrefix(name, "marker.")
+}
 
 // change does op unless the database is dead. With hide set Pebble is told
 // nothing of a failure.
@@ -47,7 +54,7 @@ func (g *guard) change(hide bool, op func() error) error {
 
 // create makes a file with op.
 func (g *guard) create(name string, op func() (vfs.File, error)) (vfs.File, error) {
-	log := isLog(name)
+	hide := vital(name)
 	var f vfs.File
 	err := g.change(false, func() (err error) {
 		f, err = op()
@@ -55,8 +62,8 @@ func (g *guard) create(name string, op func() (vfs.File, error)) (vfs.File, erro
 	})
 	switch {
 	case err == nil:
-		return &guardedFile{f, g, log}, nil
-	case log:
+		return &guardedFile{f, g, hide}, nil
+	case hide:
 		return &guardedFile{vfs.NewMemFile(nil), g, true}, nil
 	case g.opened.Load():
 		// Pebble tries a failed flush again at once, for ever.
@@ -100,15 +107,15 @@ func (g *guard) MkdirAll(dir string, perm os.FileMode) error {
 // Remove is harmless when it fails, but must not happen once the database is
 // dead: what replaces the file may not be there.
 func (g *guard) Remove(name string) error {
-	if err := g.db.Err(); err != nil {
-		return err
+	if g.db.Err() != nil {
+		return nil
 	}
 	return g.FS.Remove(name)
 }
 
 func (g *guard) RemoveAll(name string) error {
-	if err := g.db.Err(); err != nil {
-		return err
+	if g.db.Err() != nil {
+		return nil
 	}
 	return g.FS.RemoveAll(name)
 }
