@@ -47,7 +47,6 @@ func (t *Task) advance(ctx context.Context, pol *Policy) error {
 		if err != nil {
 			return err
 		}
-		t.changed = true
 		if t.tx.full() {
 			if _, err := t.submit(ctx); err != nil {
 				return err
@@ -84,6 +83,7 @@ func (t *Task) firing(ctx context.Context, pol *Policy, f Firing, fire, skip fun
 			err = t.tx.fault
 		}
 		if err == nil {
+			t.changed = true
 			return nil
 		}
 		t.tx.rollback()
@@ -99,6 +99,7 @@ func (t *Task) firing(ctx context.Context, pol *Policy, f Firing, fire, skip fun
 			if err := skip(); err != nil {
 				return TaskFault(err)
 			}
+			t.changed = true
 			return t.deadLetter(nil, nil, &f, err)
 		}
 	}

@@ -64,6 +64,9 @@ type OutboxTask struct {
 	// Published is the sequence up to which rows were published and may be gone
 	// from the state, per sink, by the name of the sink.
 	Published map[string]uint64
+	// Raised says that the state is of a lower incarnation than Producer: Published is
+	// what sinks took in that one, and their cursors begin anew.
+	Raised bool
 	// Rows are the stored rows that were not trimmed, in sequence. Those not yet
 	// published are published first.
 	Rows []Row
@@ -74,8 +77,8 @@ type OutboxTask struct {
 	// MaxRows and MaxBytes bound what may wait before Room blocks.
 	MaxRows  int
 	MaxBytes int64
-	// Failed is told when a sink failed for good; the task then pauses. It may be
-	// called from any goroutine.
+	// Failed is told when a sink fails, and with nil when none does any more. Once one
+	// failed for good the task pauses: Room returns the error. It may be called from any goroutine.
 	Failed func(error)
 }
 

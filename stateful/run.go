@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/pondage/pondage/stateful/window"
 )
@@ -14,6 +15,7 @@ import (
 // wait for. The caller has the turn.
 func (t *Task) run(ctx context.Context, b *Batch) (*flight, error) {
 	pol := PolicyFrom(ctx)
+	t.tx.now = time.Time{} // a transaction that had nothing to commit is used again
 	if t.advancing {
 		if err := t.advance(ctx, &pol); err != nil {
 			return nil, t.abort(err)
@@ -167,6 +169,11 @@ func (t *Task) records(ctx context.Context, pol *Policy, b *Batch, input int, re
 				return err
 			}
 			recs = recs[1:]
+			if t.tx.full() {
+				if _, err := t.submit(ctx); err != nil {
+					return err
+				}
+			}
 		}
 	}
 	return nil

@@ -34,6 +34,7 @@ type Task struct {
 	nextTimer int64 // earliest event-time timer, or earlier
 	advancing bool  // an advance is not finished
 	changed   bool  // there is something to commit
+	raised    bool  // the stored incarnation is lower than the configured one
 	stale     bool  // memory is not what the store has: read it again
 	seq       uint64
 	stored    []storedRow // rows in the store, oldest first, until trimmed
@@ -105,8 +106,8 @@ func (t *Task) ensureOpen(ctx context.Context) error {
 		if !t.stale {
 			return nil
 		}
-		if err := t.reload(ctx); err == nil {
-			return nil
+		if err := t.reload(ctx); err == nil || errors.Is(err, ErrFenced) {
+			return err
 		}
 	}
 	t.shut()
@@ -203,6 +204,7 @@ func (t *Task) loadMeta(ctx context.Context) error {
 		return fmt.Errorf("the state is of incarnation %d and Config.Incarnation is %d: set it to %d",
 			m.incarnation, t.p.cfg.Incarnation, m.incarnation)
 	}
+	t.raised = m.incarnation < t.p.cfg.Incarnation
 	m.incarnation = t.p.cfg.Incarnation
 	stored := m.inputs
 	m.inputs = make([]inputMeta, len(inputs))
@@ -236,7 +238,14 @@ func (t *Task) openOutbox(ctx context.Context, epoch uint64) error {
 		Producer: Producer{App: t.id.App, Incarnation: t.meta.incarnation, Handler: t.id.Handler, Partition: t.id.Partition, Epoch: epoch},
 		Topics:   t.reg.outputs, NextSeq: t.meta.nextRow, Published: t.meta.published, Store: t.store,
 		MaxRows: t.p.cfg.Limits.OutboxRows, MaxBytes: t.p.cfg.Limits.OutboxBytes,
-		Failed: func(err error) { t.p.report(t, "sink failed: "+err.Error()) },
+		Raised: t.raised,
+		Failed: func(err error) {
+			if err == nil {
+				t.p.report(t, "")
+				return
+			}
+			t.p.report(t, "sink failed: "+err.Error())
+		},
 	}
 	for e, err := range t.store.Scan(ctx, spaceRow, after(spaceRow)) {
 		if err != nil {
@@ -278,6 +287,9 @@ func after(prefix string) string {
 func (t *Task) checkRow(row *Row) error {
 	if t.outbox == nil {
 		return errors.New("the handler declared no output, or the processor has no Outbox")
+	}
+	if _, ok := t.reg.sinkOf[row.Topic]; !ok {
+		return fmt.Errorf("the handler declares only %q: name the topic in Outputs", t.reg.outputs)
 	}
 	return t.p.cfg.Outbox.Check(row)
 }

@@ -165,6 +165,9 @@ func (tx *Tx) faulty(what string, err error) error {
 }
 
 func (tx *Tx) put(key string, value []byte) {
+	if tx.arena == nil {
+		tx.arena = []byte{} // a slice of nothing would be nil, and nil deletes
+	}
 	at := len(tx.arena)
 	tx.arena = append(tx.arena, value...)
 	tx.write(key, tx.arena[at:len(tx.arena):len(tx.arena)])
