@@ -136,13 +136,13 @@ func (l *Log) Close() error {
 
 // enter says that the database is in use; leave must follow.
 func (l *Log) enter() error {
-	if err := l.db.Err(); err != nil {
-		return fmt.Errorf("embedded: %w", err)
-	}
 	l.gate.Lock()
 	defer l.gate.Unlock()
 	if l.closed {
 		return fmt.Errorf("embedded: %w", stateful.ErrClosed)
+	}
+	if err := l.db.Err(); err != nil {
+		return fmt.Errorf("embedded: %w", err)
 	}
 	l.calls.Add(1)
 	return nil
