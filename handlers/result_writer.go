@@ -1,0 +1,90 @@
+package handlers
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/pondage/pondage/stateful"
+	"github.com/pondage/pondage/stateful/window"
+)
+
+// resultWriter emits results. Its buffers are used again for each, for Emit copies.
+type resultWriter[A any] struct {
+	topic, handler string
+	own            func(Result[A]) (any, error)
+	codec          stateful.Codec                           // of what own returns
+	encode         func([]byte, *Result[A]) ([]byte, error) // without own
+	value          func([]byte, *A) ([]byte, error)         // of the JSON written here
+	key, body, id  []byte
+	scratch        []byte
+	v              A // the value in hand: a pointer to it escapes
+	r              Result[A]
+	span           window.Span // that spanJSON is of
+	spanJSON       []byte
+}
+
+func newResultWriter[E, A any](w Window[E, A]) *resultWriter[A] {
+	o := &resultWriter[A]{topic: w.To, handler: w.Name, own: w.Encode, codec: w.Out}
+	switch {
+	case w.Encode != nil:
+		if o.codec == nil {
+			o.codec = stateful.DefaultCodec()
+		}
+	case w.Out != nil:
+		o.encode = stateful.Encoder[Result[A]](w.Out)
+	default:
+		o.value = stateful.Encoder[A](stateful.JSONCodec{})
+	}
+	return o
+}
+
+// emit emits one result. A value that cannot be encoded is a permanent error.
+func (o *resultWriter[A]) emit(tx *stateful.Tx, s window.Span, key string, v A, pane uint32) error {
+	o.key = append(o.key[:0], key...)
+	o.id, o.scratch = appendResultID(o.id[:0], o.scratch, o.handler, key, s, pane)
+	var err error
+	if o.value != nil {
+		err = o.writeJSON(s, key, v, pane)
+	} else {
+		o.r = Result[A]{Key: key, Window: boundsOf(s), Value: v, Pane: int(pane), ID: string(o.id)}
+		err = o.writeOwn()
+	}
+	if err != nil {
+		return fmt.Errorf("encode the result of key %q, window %v to %v: %w", key, boundsOf(s).Start, boundsOf(s).End, err)
+	}
+	return tx.Emit(stateful.Row{Topic: o.topic, Key: o.key, Payload: o.body, Time: s.Last()})
+}
+
+func (o *resultWriter[A]) writeOwn() error {
+	var err error
+	if o.own == nil {
+		o.body, err = o.encode(o.body[:0], &o.r)
+		return stateful.Permanent(err)
+	}
+	shape, err := o.own(o.r)
+	if err != nil {
+		return err
+	}
+	o.body, err = o.codec.Append(o.body[:0], shape)
+	return stateful.Permanent(err)
+}
+
+// writeJSON writes what [Result.MarshalJSON] gives, several times faster.
+func (o *resultWriter[A]) writeJSON(s window.Span, key string, v A, pane uint32) error {
+	if s != o.span || o.spanJSON == nil {
+		o.span, o.spanJSON = s, appendSpanJSON(o.spanJSON[:0], s)
+	}
+	b, err := appendJSONString(append(o.body[:0], `{"key":`...), key)
+	if err != nil {
+		return stateful.Permanent(err)
+	}
+	b = append(append(append(b, ','), o.spanJSON...), `,"value":`...)
+	o.v = v
+	if b, err = o.value(b, &o.v); err != nil {
+		return stateful.Permanent(err)
+	}
+	b = strconv.AppendUint(append(b, `,"pane":`...), uint64(pane), 10)
+	b = append(append(b, `,"id":"`...), o.id...)
+	o.body = append(b, `"}`...)
+	return nil
+}

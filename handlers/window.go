@@ -1,0 +1,166 @@
+package handlers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/pondage/pondage/stateful"
+	"github.com/pondage/pondage/stateful/window"
+)
+
+// Window folds the events E of each key into one value A per window of event
+// time and emits it when the watermark reaches the window's end. Name, From, To,
+// Key, Windows and either Fold or Aggregate are required.
+//
+// A Window is a value: it may be copied and used by many tasks at once. Its
+// functions must be pure, for they are called again when a record is retried, and for several
+// tasks at once.
+//
+// An event is late when its window's last millisecond plus AllowedLateness is
+// at or below the watermark as it was before the event. All others are folded. A window
+// fires once when the watermark reaches its last millisecond, then again for
+// every event that still comes until AllowedLateness has passed, and is then forgotten.
+//
+// Results are published to To with the key as the message's key and the window's
+// last millisecond as its time; see [Result] for the JSON.
+type Window[E, A any] struct {
+	// Name is the identity of the state and part of every result's id: never change
+	// it once deployed. It matches [a-z0-9._-]{1,128}.
+	Name string
+	From string // topic of the events
+	To   string // topic of the results
+	// LateTo is the topic of late events: the record as it came, with the headers
+	// [LateReason], [LateWindow] and [LateWatermark] before its own. Without
+	// it they are dropped, and counted in Stats.
+	LateTo string
+
+	// Key returns the key of an event. It is kept as a copy. At most Limits.KeyBytes.
+	Key func(E) string
+	// Time returns when an event happened, to the millisecond, after the year 1 and before the
+	// year 10000. Defaults to the record's own time.
+	Time func(E) time.Time
+	// Windows says how time is cut, for example window.Tumbling(time.Minute).
+	Windows window.Windows
+	// MaxDelay is how far, in whole milliseconds, events may be behind the latest one
+	// without being late. Default 0: the input is in order.
+	MaxDelay time.Duration
+	// AllowedLateness is how long, in event time and whole milliseconds, a window that
+	// has fired still takes events. Default 0.
+	AllowedLateness time.Duration
+
+	// Fold, Init and Merge are those of [Aggregate], for one written in place.
+	Fold  func(value A, event E) (A, error)
+	Init  func() A
+	Merge func(a, b A) (A, error)
+	// Aggregate sets all three from a ready-made one.
+	Aggregate Aggregate[E, A]
+
+	// In decodes records. Defaults to [stateful.DefaultCodec], which is JSON for most types.
+	// With a codec that does not copy, Fold must copy what it keeps.
+	In stateful.Codec
+	// Out encodes results, or what Encode returns. Defaults to [stateful.DefaultCodec].
+	Out stateful.Codec
+	// Encode replaces the shape of results: what it returns is encoded in their stead.
+	Encode func(Result[A]) (any, error)
+	// State configures how values are stored.
+	State stateful.StateCodecConfig[A]
+
+	// PartitionedBySource promises that the source's partitions follow Key, where the
+	// processor cannot check it (O4).
+	PartitionedBySource bool
+	// Stats, when set, counts what the handler does.
+	Stats *Stats
+}
+
+// The headers of a late record.
+const (
+	LateReason    = "pondage_late_reason"
+	LateWindow    = "pondage_late_window"    // start/end of the window that was missed, RFC 3339
+	LateWatermark = "pondage_late_watermark" // as it was, RFC 3339
+)
+
+// HandlerName implements [stateful.Handler].
+func (w Window[E, A]) HandlerName() string { return w.Name }
+
+// Inputs implements [stateful.Handler].
+func (w Window[E, A]) Inputs() []string { return []string{w.From} }
+
+// Outputs implements [stateful.Outputter].
+func (w Window[E, A]) Outputs() []string {
+	if w.LateTo == "" {
+		return []string{w.To}
+	}
+	return []string{w.To, w.LateTo}
+}
+
+// WatermarkDelay implements [stateful.OutOfOrderness]: it is MaxDelay.
+func (w Window[E, A]) WatermarkDelay() time.Duration { return w.MaxDelay }
+
+// HasKey implements [stateful.KeyFollower].
+func (w Window[E, A]) HasKey() bool { return true }
+
+// KeysFollowSource implements [stateful.KeyFollower]: it is PartitionedBySource.
+func (w Window[E, A]) KeysFollowSource() bool { return w.PartitionedBySource }
+
+// Process implements [stateful.Handler]. Tasks are run by what Instance returns.
+func (w Window[E, A]) Process(context.Context, *stateful.Tx, *stateful.Record) error {
+	return stateful.TaskFault(errors.New("handlers: a Window runs only as the Instance of a task"))
+}
+
+// Validate implements [stateful.Validator]. Name, From and To are checked by the processor, with
+// every other handler's.
+func (w Window[E, A]) Validate() error {
+	var errs []error
+	fault := func(wrong bool, format string, args ...any) {
+		if wrong {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	fault(w.Key == nil, "Key is required: return what events are grouped by, or one constant for all")
+	if w.Windows == nil {
+		fault(true, "Windows is required: window.Tumbling(time.Minute), for example")
+	} else if err := w.Windows.Validate(); err != nil {
+		errs = append(errs, fmt.Errorf("Windows: %w", err))
+	} else if _, ok := w.Windows.(window.TumblingWindows); !ok {
+		fault(true, "Windows is a %T: handlers.Window takes those made by package window", w.Windows)
+	}
+	fault(w.MaxDelay%time.Millisecond != 0, "MaxDelay %v is not a whole number of milliseconds: event times are, so round it", w.MaxDelay)
+	fault(w.AllowedLateness < 0, "AllowedLateness is negative: leave it 0 to take no late events")
+	fault(w.AllowedLateness%time.Millisecond != 0, "AllowedLateness %v is not a whole number of milliseconds: event times are, so round it", w.AllowedLateness)
+	errs = append(errs, w.checkAggregate())
+	if w.From != "" {
+		fault(w.To == w.From, "To is its own input %q: results need a topic of their own", w.From)
+		fault(w.LateTo == w.From, "LateTo is its own input %q: late events would come back for ever", w.From)
+	}
+	fault(w.LateTo != "" && w.LateTo == w.To, "LateTo is %q like To: late events need a topic of their own", w.To)
+	if _, err := stateful.NewStateCodec(w.State); err != nil {
+		errs = append(errs, fmt.Errorf("State: %w", err))
+	}
+	return errors.Join(errs...)
+}
+
+func (w Window[E, A]) checkAggregate() error {
+	a := &w.Aggregate
+	own, given := w.Fold != nil || w.Init != nil || w.Merge != nil, a.Fold != nil || a.Init != nil || a.Merge != nil
+	switch {
+	case own && given:
+		return errors.New("Aggregate is set beside Fold, Init or Merge: set one or the other")
+	case given && a.fault != nil:
+		return fmt.Errorf("Aggregate: %w", a.fault)
+	case given && a.Fold == nil:
+		return errors.New("Aggregate has no Fold: take handlers.Count, for example")
+	case !given && w.Fold == nil:
+		return errors.New("Fold is required: how an event changes the value, or set Aggregate to a ready-made one")
+	}
+	return nil
+}
+
+// aggregate returns the one that is set.
+func (w Window[E, A]) aggregate() Aggregate[E, A] {
+	if w.Aggregate.Fold != nil {
+		return w.Aggregate
+	}
+	return Aggregate[E, A]{Init: w.Init, Fold: w.Fold, Merge: w.Merge}
+}
