@@ -45,9 +45,9 @@ func TestBackend(t *testing.T) {
 	})
 }
 
-func TestBackendOnDisk(t *testing.T) {
+func TestBackendWithoutSyncs(t *testing.T) {
 	statefultest.TestBackend(t, func(t *testing.T) stateful.Backend {
-		b, err := pebble.New(ctx, pebble.Config{Dir: t.TempDir(), NoSync: true})
+		b, err := pebble.New(ctx, pebble.Config{Dir: "db", FS: vfs.NewMem(), NoSync: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -56,6 +56,27 @@ func TestBackendOnDisk(t *testing.T) {
 		}
 		return b
 	})
+}
+
+func TestStateOnTheDiskIsThereAfterARestart(t *testing.T) {
+	dir := t.TempDir()
+	for seq := uint64(1); seq < 4; seq++ {
+		b, err := pebble.New(ctx, pebble.Config{Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := pebble.New(ctx, pebble.Config{Dir: dir}); err == nil {
+			t.Error("a second one opened the same directory")
+		}
+		s, head := mustOpen(t, b)
+		if head != (stateful.Head{Epoch: seq, Seq: seq - 1, Token: seq - 1}) {
+			t.Errorf("the head is %+v, want sequence %d", head, seq-1)
+		}
+		mustCommit(t, s, seq, stateful.Write{Key: "n", Value: []byte{byte(seq)}})
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func TestNewRefusesWithoutADirectory(t *testing.T) {

@@ -1,7 +1,6 @@
 package pebble
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -124,15 +123,12 @@ func (s *store) getMany(keys []string) (_ [][]byte, err error) {
 	}()
 	c := copier{values: make([][]byte, len(keys))}
 	for _, i := range s.order {
-		// The whole key is its prefix, so this asks the Bloom filters.
-		key := s.fullKey(keys[i])
-		if !it.SeekPrefixGE(key) {
+		// The whole key is its prefix: only an equal one is found, and the Bloom filters
+		// are asked.
+		if !it.SeekPrefixGE(s.fullKey(keys[i])) {
 			if err := it.Error(); err != nil { // the next seek clears it
 				return nil, err
 			}
-			continue
-		}
-		if !bytes.Equal(it.Key(), key) {
 			continue
 		}
 		v, err := it.ValueAndErr()
