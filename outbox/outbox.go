@@ -1,0 +1,207 @@
+package outbox
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/pondage/pondage/stateful"
+)
+
+// Config configures an [Outbox]. Sinks is required.
+type Config struct {
+	Sinks []Sink
+
+	// BatchRows and BatchBytes bound what one Commit of a sink is given. One row that
+	// is larger goes alone. Defaults 1,000 rows and 1 MiB.
+	BatchRows  int
+	BatchBytes int
+	// RetryBase and RetryMax are the first and the longest wait after a Commit that
+	// failed. Defaults 100 ms and 5 s.
+	RetryBase time.Duration
+	RetryMax  time.Duration
+	// Logger gets what no task is told. Defaults to slog.Default().
+	Logger *slog.Logger
+}
+
+func (c Config) withDefaults() Config {
+	c.BatchRows = cmp.Or(c.BatchRows, 1000)
+	c.BatchBytes = cmp.Or(c.BatchBytes, 1<<20)
+	c.RetryBase = cmp.Or(c.RetryBase, 100*time.Millisecond)
+	c.RetryMax = cmp.Or(c.RetryMax, max(5*time.Second, c.RetryBase))
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c
+}
+
+// Outbox is a [stateful.Outbox]. It may be used by several goroutines.
+type Outbox struct {
+	c       Config
+	sinks   []*target
+	byTopic map[string]*target
+	rest    *target // nil: every topic is named
+	faults  error
+
+	close sync.Once
+}
+
+// target is a sink and what is asked of it often.
+type target struct {
+	Sink
+	traits  stateful.SinkTraits
+	prep    Preparer // nil: it need not reserve
+	join    Joiner   // nil: it cannot
+	discard bool
+}
+
+var _ stateful.Outbox = (*Outbox)(nil)
+
+// New returns an outbox over sinks, with defaults. What is wrong with them is
+// told by [Outbox.Validate] and refuses every output.
+func New(sinks ...Sink) *Outbox { return NewWith(Config{Sinks: sinks}) }
+
+// NewWith is [New] with all settings.
+func NewWith(c Config) *Outbox {
+	o := &Outbox{c: c.withDefaults(), byTopic: make(map[string]*target)}
+	var errs []error
+	fault := func(bad bool, format string, args ...any) {
+		if bad {
+			errs = append(errs, fmt.Errorf("outbox: "+format, args...))
+		}
+	}
+	fault(len(c.Sinks) == 0, "it has no sink: pass one to New")
+	fault(c.BatchRows < 0 || c.BatchBytes < 0, "BatchRows is %d and BatchBytes %d: leave them 0 for the defaults", c.BatchRows, c.BatchBytes)
+	fault(c.RetryBase < 0 || o.c.RetryMax < o.c.RetryBase, "RetryBase is %v and RetryMax %v: want 0 or more and no less", c.RetryBase, c.RetryMax)
+	for i, s := range c.Sinks {
+		if s == nil {
+			fault(true, "sink %d is nil", i+1)
+			continue
+		}
+		errs = append(errs, o.add(s)...)
+	}
+	o.faults = errors.Join(errs...)
+	return o
+}
+
+// add makes s one of the sinks and returns what is wrong with it.
+func (o *Outbox) add(s Sink) (errs []error) {
+	t := &target{Sink: s, traits: s.Traits()}
+	t.prep, _ = s.(Preparer)
+	t.join, _ = s.(Joiner)
+	_, t.discard = s.(discard)
+	name := t.traits.Name
+	if name == "" {
+		errs = append(errs, fmt.Errorf("outbox: sink %d (%T) has no name in its traits", len(o.sinks)+1, s))
+	}
+	for _, other := range o.sinks {
+		if other.traits.Name == name {
+			errs = append(errs, fmt.Errorf("outbox: two sinks are named %q: cursors are kept by name, so give each its own", name))
+		}
+		if t.join != nil && other.join != nil && t.join.Database() == other.join.Database() {
+			errs = append(errs, fmt.Errorf("outbox: sinks %q and %q write to one database and would share a cursor: use one of them for all topics",
+				other.traits.Name, name))
+		}
+	}
+	var topics []string
+	if sel, ok := s.(Selective); ok {
+		topics = sel.Topics()
+	}
+	for _, topic := range topics {
+		if other := o.byTopic[topic]; other != nil && other != t {
+			errs = append(errs, fmt.Errorf("outbox: topic %q is named by sinks %q and %q: leave it to one", topic, other.traits.Name, name))
+			continue
+		}
+		o.byTopic[topic] = t
+	}
+	if len(topics) == 0 {
+		if o.rest != nil {
+			errs = append(errs, fmt.Errorf("outbox: sinks %q and %q both take every topic that no other names: name the topics of one", o.rest.traits.Name, name))
+		} else {
+			o.rest = t
+		}
+	}
+	o.sinks = append(o.sinks, t)
+	return errs
+}
+
+// Validate returns all faults of the configuration at once.
+func (o *Outbox) Validate() error { return o.faults }
+
+// sinkOf returns where an output goes, nil when nowhere.
+func (o *Outbox) sinkOf(topic string) *target {
+	if len(o.byTopic) > 0 {
+		if t := o.byTopic[topic]; t != nil {
+			return t
+		}
+	}
+	return o.rest
+}
+
+// Accepts implements [stateful.Outbox].
+func (o *Outbox) Accepts(topic string) error {
+	if o.faults != nil {
+		return o.faults
+	}
+	if o.sinkOf(topic) == nil {
+		return o.errNoSink(topic)
+	}
+	return nil
+}
+
+func (o *Outbox) errNoSink(topic string) error {
+	var have []string
+	for topic, t := range o.byTopic {
+		have = append(have, fmt.Sprintf("%s (%s)", topic, t.traits.Name))
+	}
+	slices.Sort(have)
+	return fmt.Errorf("outbox: no sink takes topic %q: there are sinks for %s; add the topic to one, or a sink without Topics",
+		topic, cmp.Or(strings.Join(have, ", "), "none"))
+}
+
+// Check implements [stateful.Outbox].
+func (o *Outbox) Check(row *stateful.Row) error {
+	t := o.sinkOf(row.Topic)
+	if t == nil {
+		return o.errNoSink(row.Topic)
+	}
+	if err := t.Check(row); err != nil {
+		return fmt.Errorf("sink %q: %w", t.traits.Name, err)
+	}
+	return nil
+}
+
+// SinkTraits implements [stateful.Outbox]. They are zero when no sink takes topic.
+func (o *Outbox) SinkTraits(topic string) stateful.SinkTraits {
+	if t := o.sinkOf(topic); t != nil {
+		return t.traits
+	}
+	return stateful.SinkTraits{}
+}
+
+// Close implements [stateful.Outbox]. A second Close returns nil.
+func (o *Outbox) Close() error {
+	var errs []error
+	o.close.Do(func() {
+		for _, t := range o.sinks {
+			if err := t.Close(); err != nil && !errors.Is(err, stateful.ErrClosed) {
+				errs = append(errs, fmt.Errorf("outbox: close sink %q: %w", t.traits.Name, err))
+			}
+		}
+	})
+	return errors.Join(errs...)
+}
+
+// OpenTask implements [stateful.Outbox].
+func (o *Outbox) OpenTask(ctx context.Context, t stateful.OutboxTask) (stateful.TaskOutbox, error) {
+	if o.faults != nil {
+		return nil, o.faults
+	}
+	return openTask(ctx, o, t)
+}
