@@ -106,6 +106,9 @@ func (p *Processor) process(ctx context.Context, t *Task, b *Batch) error {
 		}
 	}
 	f, err := p.turn(ctx, t, b)
+	if errors.Is(err, ErrFenced) {
+		t.fenced(err) // whoever says so, store or sink: to open the task again would fence the new owner (O2)
+	}
 	if err == nil {
 		if b.ticket != nil {
 			b.ticket.pass()

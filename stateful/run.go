@@ -38,7 +38,7 @@ func (t *Task) run(ctx context.Context, b *Batch) (*flight, error) {
 			return nil, err
 		}
 	}
-	return t.lastFlight(), nil
+	return t.lastFlight()
 }
 
 func (t *Task) tickWork(ctx context.Context, pol *Policy) error {
@@ -55,7 +55,7 @@ func (t *Task) room(ctx context.Context) error {
 		return nil
 	}
 	if rows, bytes := t.outbox.Backlog(); rows < l.OutboxRows && bytes < l.OutboxBytes {
-		return nil
+		return t.outbox.Room(ctx) // does not wait, but tells of a sink that failed for good
 	}
 	t.p.report(t, "the outbox is full: its sink takes no more rows")
 	defer t.p.report(t, "")
