@@ -14,6 +14,7 @@ import (
 // fails, so do all behind it (T1).
 type flight struct {
 	seq       uint64
+	life      uint64 // of the task, when it was submitted
 	pending   Pending
 	outbox    TaskOutbox // of the time of the commit: the task may have been opened again since
 	buf       buffer
@@ -65,6 +66,7 @@ func (t *Task) submit(ctx context.Context) (*flight, error) {
 	t.seq++
 	t.changed = false
 	t.mu.Lock()
+	f.life = t.life
 	t.inflight = append(t.inflight, f)
 	var next buffer
 	if n := len(t.buffers); n > 0 {
@@ -173,12 +175,15 @@ func token(c Commit) uint64 {
 func (t *Task) await(ctx context.Context, f *flight) error {
 	err := f.pending.Wait(context.WithoutCancel(ctx))
 	if err != nil {
+		if !t.failed(f, err) {
+			// To open the task again fences what was on its way: not another owner.
+			return fmt.Errorf("%w: commit %d of %s: %v", ErrOutOfTurn, f.seq, t.id, err)
+		}
 		err = fmt.Errorf("commit %d of %s: %w", f.seq, t.id, err)
 		if errors.Is(err, ErrFenced) {
 			t.fenced(err)
 		}
-		t.dropFlights(f)
-		return t.breakdown(err)
+		return TaskFault(err)
 	}
 	t.landed(f)
 	return nil
@@ -207,25 +212,38 @@ func (t *Task) landed(f *flight) {
 	}
 }
 
-// dropFlights forgets f and all behind it: they failed with it.
-func (t *Task) dropFlights(f *flight) {
+// failed makes the task open again, for f failed with err and all behind it with it. It
+// reports whether the task had not been opened again since f was submitted.
+func (t *Task) failed(f *flight, err error) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if f.life != t.life {
+		return false
+	}
+	if t.broken == nil {
+		t.broken = err
+	}
 	for i, g := range t.inflight {
 		if g == f {
 			t.inflight = t.inflight[:i]
-			return
+			break
 		}
 	}
+	return true
 }
 
-func (t *Task) lastFlight() *flight {
+// lastFlight returns the commit that everything before it depends on, nil when all is
+// durable, and an error when one of them failed.
+func (t *Task) lastFlight() (*flight, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if n := len(t.inflight); n > 0 {
-		return t.inflight[n-1]
+	if t.broken != nil {
+		return nil, TaskFault(t.broken)
 	}
-	return nil
+	if n := len(t.inflight); n > 0 {
+		return t.inflight[n-1], nil
+	}
+	return nil, nil
 }
 
 // trimCache lets go of all decoded state when there is too much of it. It was

@@ -44,6 +44,7 @@ type Task struct {
 	attempts  attempts
 
 	mu       sync.Mutex // guards what follows
+	life     uint64     // rises when the task is shut
 	inflight []*flight  // commits not known to be durable, in order
 	buffers  []buffer   // of commits that are done
 	broken   error      // why the task must be opened again
@@ -132,6 +133,7 @@ func (t *Task) shut() {
 	t.open, t.outbox, t.store, t.inst, t.firer, t.tables = false, nil, nil, nil, nil, nil
 	t.mu.Lock()
 	t.inflight, t.buffers, t.broken = nil, nil, nil
+	t.life++
 	t.mu.Unlock()
 }
 
@@ -332,8 +334,8 @@ func (t *Task) close(ctx context.Context, why error) error {
 		return fmt.Errorf("close task %s: %w", t.id, context.Cause(ctx))
 	}
 	defer t.give()
-	var err error
-	if f := t.lastFlight(); f != nil {
+	f, err := t.lastFlight()
+	if f != nil {
 		err = t.await(ctx, f)
 	}
 	t.mu.Lock()
@@ -363,10 +365,12 @@ func (t *Task) publishAll(ctx context.Context) error {
 	if !t.open || t.outbox == nil || t.stale || t.isBroken() {
 		return nil
 	}
-	if f := t.lastFlight(); f != nil {
-		if err := t.await(ctx, f); err != nil {
-			return err
-		}
+	f, err := t.lastFlight()
+	if f != nil {
+		err = t.await(ctx, f)
+	}
+	if err != nil {
+		return err
 	}
 	if err := t.outbox.Drained(ctx); err != nil {
 		return err
@@ -374,8 +378,7 @@ func (t *Task) publishAll(ctx context.Context) error {
 	if !t.trimmable() {
 		return nil
 	}
-	f, err := t.submit(ctx)
-	if err != nil {
+	if f, err = t.submit(ctx); err != nil {
 		return err
 	}
 	return t.await(ctx, f)
