@@ -34,9 +34,12 @@ func (b *bank) Traits() stateful.SinkTraits {
 	return t
 }
 
-func (b *bank) Prepare(context.Context, stateful.Producer, []stateful.Row) ([]byte, error) {
+func (b *bank) Prepare(ctx context.Context, p stateful.Producer, _ []stateful.Row) ([]byte, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if _, err := b.seen(ctx, p); err != nil {
+		return nil, err
+	}
 	if b.err != nil {
 		return nil, b.err
 	}

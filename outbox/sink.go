@@ -52,7 +52,7 @@ type Sink interface {
 // Cursor is what a sink has of a task in the producer's incarnation. The zero
 // Cursor means nothing; an incarnation begins with it.
 type Cursor struct {
-	Epoch uint64 // under which the sink published last; no higher than the producer's
+	Epoch uint64 // of the last owner the sink heard of, or 0; no higher than the producer's
 	Seq   uint64 // all rows of this sink up to here are published
 }
 
