@@ -21,7 +21,7 @@ import (
 
 func TestRecordsComeBackAsTheyWent(t *testing.T) {
 	now := time.UnixMilli(5_000)
-	l := memory(t, embedded.Config{Partitions: 1, Now: func() time.Time { return now }})
+	l := inMemory(t, embedded.Config{Partitions: 1, Now: func() time.Time { return now }})
 	in := []stateful.Record{
 		{Key: nil, Value: nil, Time: stateful.NoTime},
 		{Key: []byte{}, Value: []byte{}, Time: 0},
@@ -42,7 +42,7 @@ func TestRecordsComeBackAsTheyWent(t *testing.T) {
 }
 
 func TestRefusals(t *testing.T) {
-	l := memory(t, embedded.Config{MaxRecordBytes: 10, MaxKeyBytes: 4})
+	l := inMemory(t, embedded.Config{MaxRecordBytes: 10, MaxKeyBytes: 4})
 	require.NoError(t, l.CreateTopic("t", 2))
 	require.NoError(t, l.CreateTopic("t", 0), "no number takes what is stored")
 	err := l.CreateTopic("t", 3)
@@ -68,7 +68,7 @@ func TestRefusals(t *testing.T) {
 }
 
 func TestRecordsWithoutAKeyStayTogetherAndTakeTurns(t *testing.T) {
-	l := memory(t, embedded.Config{Partitions: 2})
+	l := inMemory(t, embedded.Config{Partitions: 2})
 	require.NoError(t, l.Append(ctx, "t", recs(0, 3)...))
 	require.NoError(t, l.Append(ctx, "t", recs(3, 6)...))
 	require.Equal(t, numbers(0, 3), values(t, l, "t", 0))
@@ -76,7 +76,7 @@ func TestRecordsWithoutAKeyStayTogetherAndTakeTurns(t *testing.T) {
 }
 
 func TestCloseEndsEverything(t *testing.T) {
-	l := memory(t, small())
+	l := inMemory(t, small())
 	ch, _ := attach(t, l, &owner{}, "t")
 	require.NoError(t, l.Close())
 	ended(t, ch)
@@ -251,6 +251,11 @@ func TestJoinsAndAppendsMeet(t *testing.T) {
 					{Seq: uint64(2*i + 1), Topic: "t", Key: []byte(fmt.Sprint(w)), Payload: []byte(fmt.Sprintf("j%d-%d", w, i))},
 					{Seq: uint64(2*i + 2), Topic: fmt.Sprintf("u%d", i%2), Payload: []byte("x")},
 				}
+				if w%2 == 1 { // topics in another order must not wait for each other
+					rows[0].Topic, rows[1].Topic = rows[1].Topic, rows[0].Topic
+					rows[0].Payload, rows[1].Payload = rows[1].Payload, rows[0].Payload
+					rows[0].Key, rows[1].Key = rows[1].Key, rows[0].Key
+				}
 				if err := join(l.DB(), l.Joined(p, rows)); err != nil {
 					t.Error(err)
 				}
@@ -283,7 +288,7 @@ func TestJoinsAndAppendsMeet(t *testing.T) {
 }
 
 func TestAJoinThatWasNotAppliedLeavesNoTrace(t *testing.T) {
-	l := memory(t, embedded.Config{Partitions: 1})
+	l := inMemory(t, embedded.Config{Partitions: 1})
 	p := stateful.Producer{App: "a", Handler: "h", Epoch: 1}
 	b := l.DB().NewBatch()
 	defer b.Close()
@@ -304,7 +309,7 @@ func TestOnlyDurableRecordsAreDelivered(t *testing.T) {
 }
 
 func onlyDurable(t *testing.T) {
-	l := memory(t, small())
+	l := inMemory(t, small())
 	ch, _ := attach(t, l, &owner{}, "t")
 	b := l.DB().NewBatch()
 	j := l.Joined(stateful.Producer{App: "a", Handler: "h"}, []stateful.Row{{Seq: 1, Topic: "t", Payload: []byte("0")}})

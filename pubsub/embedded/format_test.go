@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"encoding/hex"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -130,4 +131,28 @@ func TestLimitsDoubleAndHalve(t *testing.T) {
 func TestAfterIsTheNextPrefix(t *testing.T) {
 	require.Equal(t, []byte{1, 3}, after([]byte{1, 2, 0xff}))
 	require.Equal(t, []byte{2}, after([]byte{1, 0xff, 0xff}))
+}
+
+// Two appends that name their topics in different order lock them in the same.
+func TestPartitionsAreLockedInOneOrder(t *testing.T) {
+	x := newTopic("x", topicMeta{id: logID{1}, partitions: 2})
+	y := newTopic("y", topicMeta{id: logID{2}, partitions: 2})
+	var orders [][]*partition
+	for _, topics := range [][]*topic{{x, y}, {y, x}} {
+		a := &appender{l: &Log{c: Config{}.withDefaults()}}
+		for _, tp := range topics {
+			for i := range int32(2) {
+				require.NoError(t, a.add(a.topic(tp), nil, nil, nil, 0, 1-i))
+			}
+		}
+		require.NoError(t, a.lock())
+		var ps []*partition
+		for _, pa := range a.parts {
+			ps = append(ps, pa.p)
+		}
+		a.unlock()
+		orders = append(orders, ps)
+	}
+	require.True(t, slices.Equal([]*partition{x.parts[0], x.parts[1], y.parts[0], y.parts[1]}, orders[0]))
+	require.True(t, slices.Equal(orders[0], orders[1]))
 }

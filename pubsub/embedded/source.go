@@ -239,18 +239,16 @@ func (s *Attached) revoke(ctx context.Context, parts []stateful.Partition) error
 
 // check returns the offset of pos in p, or why it is refused.
 func (p *partition) check(group string, pos stateful.Position) (int64, error) {
-	start, end := p.start(), p.visible.Load()
 	switch {
 	case pos.Log == "":
-		return start, nil
+		return p.start(), nil
 	case pos.Log != p.t.log:
 		return 0, fmt.Errorf("%s: the state of group %q stands at offset %d of log %s, but the topic is now log %s: it was deleted or reset since; restore the topic, or begin with empty state under another name",
 			p.name(), group, pos.Offset, pos.Log, p.t.log)
-	case pos.Offset > end:
+	case pos.Offset > p.visible.Load():
 		return 0, beyondEnd(p, group, pos.Offset)
-	case pos.Offset < start:
-		return 0, belowStart(p, group, pos.Offset, start)
 	}
+	// Below the start is found out by register, which retention cannot overtake.
 	return pos.Offset, nil
 }
 

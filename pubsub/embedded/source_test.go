@@ -67,7 +67,7 @@ func small() embedded.Config {
 }
 
 func TestBatchesAreContiguousAndOrdered(t *testing.T) {
-	l := memory(t, embedded.Config{Partitions: 3, BatchRecords: 7, MaxBatchRecords: 50})
+	l := inMemory(t, embedded.Config{Partitions: 3, BatchRecords: 7, MaxBatchRecords: 50})
 	next := map[int32]int64{}
 	for i := range 20 {
 		rs := recs(i*50, i*50+50)
@@ -107,7 +107,7 @@ func TestAtMostFourEnvelopesAreInFlightAndANackGoesBackToTheOldest(t *testing.T)
 }
 
 func atMostFour(t *testing.T) {
-	l := memory(t, small())
+	l := inMemory(t, small())
 	require.NoError(t, l.Append(ctx, "t", recs(0, 100)...))
 	ch, _ := attach(t, l, &owner{}, "t")
 	var ms []*message.Message
@@ -147,20 +147,27 @@ func atMostFour(t *testing.T) {
 }
 
 func TestClosingEndsTheBackOffAtOnce(t *testing.T) {
+	synctest.Test(t, closingEndsBackOff)
+}
+
+func closingEndsBackOff(t *testing.T) {
 	c := small()
 	c.RetryBase, c.RetryMax = time.Hour, time.Hour
-	l := memory(t, c)
+	l := inMemory(t, c)
 	require.NoError(t, l.Append(ctx, "t", recs(0, 1)...))
 	o := &owner{}
 	ch, a := attach(t, l, o, "t")
+	start := time.Now()
 	receive(t, ch).Nack()
+	synctest.Wait()
 	require.NoError(t, a.Close())
 	ended(t, ch)
+	require.Less(t, time.Since(start), time.Hour)
 	require.Len(t, o.revoked, 1, "the owner's tasks are closed")
 }
 
 func TestASealedTopicEndsWithOneEmptyBatchPerPartition(t *testing.T) {
-	l := memory(t, small())
+	l := inMemory(t, small())
 	require.NoError(t, l.Append(ctx, "t", recs(0, 5)...))
 	ch, _ := attach(t, l, &owner{}, "t")
 	m := receive(t, ch)
@@ -195,7 +202,7 @@ func TestPositionsAreRefused(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			c := small()
 			c.RetentionBytes = 1
-			l := memory(t, c)
+			l := inMemory(t, c)
 			require.NoError(t, l.CreateTopic("t", 1))
 			p, err := l.Position("t", 0)
 			require.NoError(t, err)
@@ -223,7 +230,7 @@ func TestPositionsAreRefused(t *testing.T) {
 }
 
 func TestDeliveryStartsAtThePositionAssigned(t *testing.T) {
-	l := memory(t, small())
+	l := inMemory(t, small())
 	require.NoError(t, l.Append(ctx, "t", recs(0, 10)...))
 	p, err := l.Position("t", 0)
 	require.NoError(t, err)
@@ -234,7 +241,7 @@ func TestDeliveryStartsAtThePositionAssigned(t *testing.T) {
 }
 
 func TestInputsOfOneHandlerMustHaveEqualPartitions(t *testing.T) {
-	l := memory(t, small())
+	l := inMemory(t, small())
 	require.NoError(t, l.CreateTopic("a", 2))
 	require.NoError(t, l.CreateTopic("b", 3))
 	require.NoError(t, l.CreateTopic("c", 2))
@@ -258,7 +265,7 @@ func TestInputsOfOneHandlerMustHaveEqualPartitions(t *testing.T) {
 }
 
 func TestAResetTopicEndsItsSubscriptions(t *testing.T) {
-	l := memory(t, small())
+	l := inMemory(t, small())
 	require.NoError(t, l.Append(ctx, "t", recs(0, 3)...))
 	before, err := l.Position("t", 0)
 	require.NoError(t, err)
@@ -285,7 +292,7 @@ func TestGroupsHoldBackRetention(t *testing.T) {
 	c := small()
 	c.RetentionAge = time.Second
 	c.Now = func() time.Time { return now }
-	l := memory(t, c)
+	l := inMemory(t, c)
 	appendRuns := func() {
 		for i := range 4 {
 			require.NoError(t, l.Append(ctx, "t", recs(i*5, i*5+5)...))
@@ -313,7 +320,7 @@ func TestGroupsHoldBackRetention(t *testing.T) {
 }
 
 func TestSubscribersOfOneGroupShareAndGoOn(t *testing.T) {
-	l := memory(t, small())
+	l := inMemory(t, small())
 	require.NoError(t, l.Append(ctx, "t", recs(0, 4)...))
 	sub := func() (*embedded.Subscriber, <-chan *message.Message) {
 		s, err := l.Subscriber(embedded.SubscriberConfig{Group: "g"})
@@ -333,7 +340,7 @@ func TestSubscribersOfOneGroupShareAndGoOn(t *testing.T) {
 }
 
 func TestMessagesKeepKeyIdAndMetadata(t *testing.T) {
-	l := memory(t, small())
+	l := inMemory(t, small())
 	m := message.NewMessage("id-1", []byte("v"))
 	m.Metadata = message.Metadata{"b": "2", "a": "1", embedded.KeyMetadata: "k"}
 	require.NoError(t, l.Publisher().Publish("t", m))
@@ -353,7 +360,7 @@ func TestMessagesKeepKeyIdAndMetadata(t *testing.T) {
 
 // T5.
 func TestAnEnvelopeWithoutItsBatchIsRefused(t *testing.T) {
-	l := memory(t, small())
+	l := inMemory(t, small())
 	env := stateful.NewEnvelope(ctx, &stateful.Batch{Records: recs(0, 3)})
 	require.ErrorIs(t, l.Publisher().Publish("t", env.Copy()), stateful.ErrContextLost)
 	require.NoError(t, l.Publisher().Publish("t", env))
