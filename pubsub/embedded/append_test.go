@@ -21,7 +21,7 @@ import (
 
 func TestRecordsComeBackAsTheyWent(t *testing.T) {
 	now := time.UnixMilli(5_000)
-	l := inMemory(t, embedded.Config{Partitions: 1, Now: func() time.Time { return now }})
+	l := memory(t, embedded.Config{Partitions: 1, Now: func() time.Time { return now }})
 	in := []stateful.Record{
 		{Key: nil, Value: nil, Time: stateful.NoTime},
 		{Key: []byte{}, Value: []byte{}, Time: 0},
@@ -42,7 +42,7 @@ func TestRecordsComeBackAsTheyWent(t *testing.T) {
 }
 
 func TestRefusals(t *testing.T) {
-	l := inMemory(t, embedded.Config{MaxRecordBytes: 10, MaxKeyBytes: 4})
+	l := memory(t, embedded.Config{MaxRecordBytes: 10, MaxKeyBytes: 4})
 	require.NoError(t, l.CreateTopic("t", 2))
 	require.NoError(t, l.CreateTopic("t", 0), "no number takes what is stored")
 	err := l.CreateTopic("t", 3)
@@ -68,7 +68,7 @@ func TestRefusals(t *testing.T) {
 }
 
 func TestRecordsWithoutAKeyStayTogetherAndTakeTurns(t *testing.T) {
-	l := inMemory(t, embedded.Config{Partitions: 2})
+	l := memory(t, embedded.Config{Partitions: 2})
 	require.NoError(t, l.Append(ctx, "t", recs(0, 3)...))
 	require.NoError(t, l.Append(ctx, "t", recs(3, 6)...))
 	require.Equal(t, numbers(0, 3), values(t, l, "t", 0))
@@ -76,7 +76,7 @@ func TestRecordsWithoutAKeyStayTogetherAndTakeTurns(t *testing.T) {
 }
 
 func TestCloseEndsEverything(t *testing.T) {
-	l := inMemory(t, small())
+	l := memory(t, small())
 	ch, _ := attach(t, l, &owner{}, "t")
 	require.NoError(t, l.Close())
 	ended(t, ch)
@@ -288,7 +288,7 @@ func TestJoinsAndAppendsMeet(t *testing.T) {
 }
 
 func TestAJoinThatWasNotAppliedLeavesNoTrace(t *testing.T) {
-	l := inMemory(t, embedded.Config{Partitions: 1})
+	l := memory(t, embedded.Config{Partitions: 1})
 	p := stateful.Producer{App: "a", Handler: "h", Epoch: 1}
 	b := l.DB().NewBatch()
 	defer b.Close()
@@ -309,7 +309,7 @@ func TestOnlyDurableRecordsAreDelivered(t *testing.T) {
 }
 
 func onlyDurable(t *testing.T) {
-	l := inMemory(t, small())
+	l := memory(t, small())
 	ch, _ := attach(t, l, &owner{}, "t")
 	b := l.DB().NewBatch()
 	j := l.Joined(stateful.Producer{App: "a", Handler: "h"}, []stateful.Row{{Seq: 1, Topic: "t", Payload: []byte("0")}})

@@ -19,7 +19,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-func inMemory(t testing.TB, c embedded.Config) *embedded.Log {
+func memory(t testing.TB, c embedded.Config) *embedded.Log {
 	t.Helper()
 	l, err := embedded.OpenMemory(c)
 	require.NoError(t, err)

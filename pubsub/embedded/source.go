@@ -101,6 +101,15 @@ type Attached struct {
 	from   map[*partition]int64
 }
 
+// Traits returns those of the log with the number of partitions of the inputs.
+func (s *Attached) Traits() stateful.SourceTraits {
+	t := s.l.Traits()
+	if n, err := s.l.Partitions(s.inputs[0]); err == nil {
+		t.Partitions = n
+	}
+	return t
+}
+
 // SubscribeBatches implements stateful.BatchSubscriber. Each input can be subscribed once at a
 // time. A position of another log, beyond the end or below the start is refused and
 // never reset (S2).

@@ -67,7 +67,7 @@ func small() embedded.Config {
 }
 
 func TestBatchesAreContiguousAndOrdered(t *testing.T) {
-	l := inMemory(t, embedded.Config{Partitions: 3, BatchRecords: 7, MaxBatchRecords: 50})
+	l := memory(t, embedded.Config{Partitions: 3, BatchRecords: 7, MaxBatchRecords: 50})
 	next := map[int32]int64{}
 	for i := range 20 {
 		rs := recs(i*50, i*50+50)
@@ -107,7 +107,7 @@ func TestAtMostFourEnvelopesAreInFlightAndANackGoesBackToTheOldest(t *testing.T)
 }
 
 func atMostFour(t *testing.T) {
-	l := inMemory(t, small())
+	l := memory(t, small())
 	require.NoError(t, l.Append(ctx, "t", recs(0, 100)...))
 	ch, _ := attach(t, l, &owner{}, "t")
 	var ms []*message.Message
@@ -153,7 +153,7 @@ func TestClosingEndsTheBackOffAtOnce(t *testing.T) {
 func closingEndsBackOff(t *testing.T) {
 	c := small()
 	c.RetryBase, c.RetryMax = time.Hour, time.Hour
-	l := inMemory(t, c)
+	l := memory(t, c)
 	require.NoError(t, l.Append(ctx, "t", recs(0, 1)...))
 	o := &owner{}
 	ch, a := attach(t, l, o, "t")
@@ -167,7 +167,7 @@ func closingEndsBackOff(t *testing.T) {
 }
 
 func TestASealedTopicEndsWithOneEmptyBatchPerPartition(t *testing.T) {
-	l := inMemory(t, small())
+	l := memory(t, small())
 	require.NoError(t, l.Append(ctx, "t", recs(0, 5)...))
 	ch, _ := attach(t, l, &owner{}, "t")
 	m := receive(t, ch)
@@ -202,7 +202,7 @@ func TestPositionsAreRefused(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			c := small()
 			c.RetentionBytes = 1
-			l := inMemory(t, c)
+			l := memory(t, c)
 			require.NoError(t, l.CreateTopic("t", 1))
 			p, err := l.Position("t", 0)
 			require.NoError(t, err)
@@ -230,7 +230,7 @@ func TestPositionsAreRefused(t *testing.T) {
 }
 
 func TestDeliveryStartsAtThePositionAssigned(t *testing.T) {
-	l := inMemory(t, small())
+	l := memory(t, small())
 	require.NoError(t, l.Append(ctx, "t", recs(0, 10)...))
 	p, err := l.Position("t", 0)
 	require.NoError(t, err)
@@ -241,7 +241,7 @@ func TestDeliveryStartsAtThePositionAssigned(t *testing.T) {
 }
 
 func TestInputsOfOneHandlerMustHaveEqualPartitions(t *testing.T) {
-	l := inMemory(t, small())
+	l := memory(t, small())
 	require.NoError(t, l.CreateTopic("a", 2))
 	require.NoError(t, l.CreateTopic("b", 3))
 	require.NoError(t, l.CreateTopic("c", 2))
@@ -258,6 +258,7 @@ func TestInputsOfOneHandlerMustHaveEqualPartitions(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, [][]stateful.Partition{{{Topic: "a"}, {Topic: "c"}, {Topic: "a", Index: 1}, {Topic: "c", Index: 1}}}, o.assigned)
 	require.Equal(t, 2, l.Traits().Partitions)
+	require.Equal(t, 2, s.(*embedded.Attached).Traits().Partitions)
 	require.NoError(t, s.Close())
 	ended(t, a)
 	ended(t, c)
@@ -265,7 +266,7 @@ func TestInputsOfOneHandlerMustHaveEqualPartitions(t *testing.T) {
 }
 
 func TestAResetTopicEndsItsSubscriptions(t *testing.T) {
-	l := inMemory(t, small())
+	l := memory(t, small())
 	require.NoError(t, l.Append(ctx, "t", recs(0, 3)...))
 	before, err := l.Position("t", 0)
 	require.NoError(t, err)
@@ -292,7 +293,7 @@ func TestGroupsHoldBackRetention(t *testing.T) {
 	c := small()
 	c.RetentionAge = time.Second
 	c.Now = func() time.Time { return now }
-	l := inMemory(t, c)
+	l := memory(t, c)
 	appendRuns := func() {
 		for i := range 4 {
 			require.NoError(t, l.Append(ctx, "t", recs(i*5, i*5+5)...))
@@ -320,7 +321,7 @@ func TestGroupsHoldBackRetention(t *testing.T) {
 }
 
 func TestSubscribersOfOneGroupShareAndGoOn(t *testing.T) {
-	l := inMemory(t, small())
+	l := memory(t, small())
 	require.NoError(t, l.Append(ctx, "t", recs(0, 4)...))
 	sub := func() (*embedded.Subscriber, <-chan *message.Message) {
 		s, err := l.Subscriber(embedded.SubscriberConfig{Group: "g"})
@@ -340,7 +341,7 @@ func TestSubscribersOfOneGroupShareAndGoOn(t *testing.T) {
 }
 
 func TestMessagesKeepKeyIdAndMetadata(t *testing.T) {
-	l := inMemory(t, small())
+	l := memory(t, small())
 	m := message.NewMessage("id-1", []byte("v"))
 	m.Metadata = message.Metadata{"b": "2", "a": "1", embedded.KeyMetadata: "k"}
 	require.NoError(t, l.Publisher().Publish("t", m))
@@ -360,7 +361,7 @@ func TestMessagesKeepKeyIdAndMetadata(t *testing.T) {
 
 // T5.
 func TestAnEnvelopeWithoutItsBatchIsRefused(t *testing.T) {
-	l := inMemory(t, small())
+	l := memory(t, small())
 	env := stateful.NewEnvelope(ctx, &stateful.Batch{Records: recs(0, 3)})
 	require.ErrorIs(t, l.Publisher().Publish("t", env.Copy()), stateful.ErrContextLost)
 	require.NoError(t, l.Publisher().Publish("t", env))

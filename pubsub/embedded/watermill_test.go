@@ -16,7 +16,7 @@ import (
 func TestWatermillPubSub(t *testing.T) {
 	for name, open := range map[string]func(t *testing.T) *embedded.Log{
 		"memory": func(t *testing.T) *embedded.Log {
-			return inMemory(t, embedded.Config{Partitions: 1, RetryMax: 10 * time.Millisecond})
+			return memory(t, embedded.Config{Partitions: 1, RetryMax: 10 * time.Millisecond})
 		},
 		"disk": func(t *testing.T) *embedded.Log {
 			dir, err := os.MkdirTemp(t.TempDir(), "log")
