@@ -12,7 +12,7 @@ import (
 	"github.com/pondage/pondage/outbox/outboxtest"
 	"github.com/pondage/pondage/pubsub/embedded"
 	"github.com/pondage/pondage/stateful"
-	"github.com/pondage/pondage/stateful/memory"
+	inprocess "github.com/pondage/pondage/stateful/memory"
 	"github.com/pondage/pondage/stateful/pebble"
 	"github.com/pondage/pondage/stateful/statefultest"
 )
@@ -101,7 +101,7 @@ func TestOutputsReachTheLogOnce(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			l := withTopic(t)
-			var b stateful.Backend = memory.New()
+			var b stateful.Backend = inprocess.New()
 			if tt.joined {
 				pb, err := pebble.New(ctx, pebble.Config{DB: l.DB()})
 				require.NoError(t, err)
@@ -137,7 +137,9 @@ func TestOutputsReachTheLogOnce(t *testing.T) {
 
 func withTopic(t *testing.T) *embedded.Log {
 	t.Helper()
-	l := inMemory(t, embedded.Config{})
+	l, err := embedded.OpenMemory(embedded.Config{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, l.Close()) })
 	require.NoError(t, l.CreateTopic("out", 1))
 	return l
 }
