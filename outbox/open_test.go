@@ -217,6 +217,25 @@ func TestOutboxClosesItsSinksOnce(t *testing.T) {
 	}
 }
 
+func TestOutboxStopsRelaysOfTasksThatWereNotClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sink := newFaulty()
+		sink.commit = func(ctx context.Context, _ stateful.Producer, _ []stateful.Row) (int, error) {
+			<-ctx.Done()
+			return 0, ctx.Err()
+		}
+		ob := outbox.New(sink)
+		o := open(t, ob, nil)
+		o.Push(rows(1, 1), nil)
+		if err := ob.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := o.Room(ctx); !errors.Is(err, stateful.ErrClosed) {
+			t.Errorf("Room returned %v", err)
+		}
+	})
+}
+
 // joiner is a sink on a database.
 type joiner struct {
 	*outbox.Memory

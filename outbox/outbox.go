@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -49,6 +50,8 @@ type Outbox struct {
 	rest    *target // nil: every topic is named
 	faults  error
 
+	mu    sync.Mutex
+	tasks map[*task]struct{} // open
 	close sync.Once
 }
 
@@ -69,7 +72,7 @@ func New(sinks ...Sink) *Outbox { return NewWith(Config{Sinks: sinks}) }
 
 // NewWith is [New] with all settings.
 func NewWith(c Config) *Outbox {
-	o := &Outbox{c: c.withDefaults(), byTopic: make(map[string]*target)}
+	o := &Outbox{c: c.withDefaults(), byTopic: make(map[string]*target), tasks: make(map[*task]struct{})}
 	var errs []error
 	fault := func(bad bool, format string, args ...any) {
 		if bad {
@@ -185,10 +188,17 @@ func (o *Outbox) SinkTraits(topic string) stateful.SinkTraits {
 	return stateful.SinkTraits{}
 }
 
-// Close implements [stateful.Outbox]. A second Close returns nil.
+// Close implements [stateful.Outbox]. It stops the relays of tasks that could not be
+// closed. A second Close returns nil.
 func (o *Outbox) Close() error {
 	var errs []error
 	o.close.Do(func() {
+		o.mu.Lock()
+		open := slices.Collect(maps.Keys(o.tasks))
+		o.mu.Unlock()
+		for _, t := range open {
+			errs = append(errs, t.Close())
+		}
 		for _, t := range o.sinks {
 			if err := t.Close(); err != nil && !errors.Is(err, stateful.ErrClosed) {
 				errs = append(errs, fmt.Errorf("outbox: close sink %q: %w", t.traits.Name, err))
@@ -199,9 +209,22 @@ func (o *Outbox) Close() error {
 }
 
 // OpenTask implements [stateful.Outbox].
-func (o *Outbox) OpenTask(ctx context.Context, t stateful.OutboxTask) (stateful.TaskOutbox, error) {
+func (o *Outbox) OpenTask(ctx context.Context, ot stateful.OutboxTask) (stateful.TaskOutbox, error) {
 	if o.faults != nil {
 		return nil, o.faults
 	}
-	return openTask(ctx, o, t)
+	t, err := openTask(ctx, o, ot)
+	if err != nil {
+		return nil, err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.tasks[t] = struct{}{}
+	return t, nil
+}
+
+func (o *Outbox) forget(t *task) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.tasks, t)
 }

@@ -211,6 +211,7 @@ func (t *task) Close() error {
 	t.mu.Unlock()
 	t.cancel()
 	t.work.Wait()
+	t.o.forget(t)
 	t.tell()
 	return nil
 }

@@ -319,6 +319,11 @@ func (t *Task) fenced(err error) {
 // take waits for the turn.
 func (t *Task) take(ctx context.Context) error {
 	select {
+	case <-t.turn: // also when ctx is done: closing must not depend on luck
+		return nil
+	default:
+	}
+	select {
 	case <-t.turn:
 		return nil
 	case <-ctx.Done():
