@@ -278,7 +278,10 @@ func (p *Processor) shutdown(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, p.cfg.DrainFor,
 		fmt.Errorf("stateful: what was in hand was not done within Config.DrainFor (%v); it will be delivered again", p.cfg.DrainFor))
 	defer cancel()
+	p.mu.Lock()
 	close(p.draining)
+	p.mu.Unlock()
+	p.intakes.Wait() // they end at once: nothing they do waits for anything else
 	err := p.workOff(ctx)
 	close(p.drained)
 	p.mu.Lock()

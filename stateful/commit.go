@@ -222,6 +222,7 @@ func (t *Task) failed(f *flight, err error) bool {
 	}
 	if t.broken == nil {
 		t.broken = err
+		t.tickets.giveUp()
 	}
 	for i, g := range t.inflight {
 		if g == f {

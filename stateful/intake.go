@@ -33,9 +33,23 @@ func (in *intake) Subscribe(ctx context.Context, topic string) (<-chan *message.
 		return nil, fmt.Errorf("stateful: handler %q: subscribe to %q: %w", in.reg.name, topic, err)
 	}
 	out := make(chan *message.Message)
-	in.p.intakes.Add(1)
+	if !in.p.opens() {
+		close(out)
+		return out, nil
+	}
 	go in.forward(ctx, topic, from, out)
 	return out, nil
+}
+
+// opens counts an intake, unless the processor is closing.
+func (p *Processor) opens() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if isClosed(p.draining) {
+		return false
+	}
+	p.intakes.Add(1)
+	return true
 }
 
 // Close closes a subscriber that was attached for this handler. A plain one is
@@ -48,9 +62,9 @@ func (in *intake) Close() error {
 }
 
 func (in *intake) forward(ctx context.Context, topic string, from <-chan *message.Message, out chan<- *message.Message) {
-	defer in.p.intakes.Done()
 	defer close(out)
 	defer in.drained(ctx)
+	defer in.p.intakes.Done() // nothing is forwarded any more
 	var tick <-chan struct{}
 	if in.ticker {
 		tick = in.reg.tick

@@ -135,6 +135,11 @@ func (p *Processor) turn(ctx context.Context, t *Task, b *Batch) (*flight, error
 		return nil, err
 	}
 	defer t.give()
+	if b.ticket != nil {
+		if err := b.ticket.lost(); err != nil {
+			return nil, err
+		}
+	}
 	if err := t.ensureOpen(ctx); err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 )
@@ -16,43 +17,54 @@ var errSwallowed = errors.New("stateful: an envelope was acknowledged without re
 // ticket is an envelope's place in its task's order. Watermill starts a
 // goroutine per message, so the order of goroutines means nothing (T1).
 type ticket struct {
-	prev   *ticket
+	lane   *lane
+	number uint64 // counted from 1
+	prev   atomic.Pointer[ticket]
 	msg    *message.Message
 	ctx    context.Context // the message's own, when the ticket was drawn
 	passed chan struct{}   // closed when the next ticket may go
-	done   bool            // passed is closed; a middleware may run the message again
+
+	// Used by whoever runs the message; a middleware may run it again.
+	done   bool // passed is closed
+	gaveUp error
 }
 
 // await returns when it is this ticket's turn. It watches the ticket before it:
 // one that was nacked or cancelled will never pass, and gives up those behind it.
 func (t *ticket) await(ctx context.Context) error {
-	p := t.prev
+	if t.gaveUp != nil {
+		return t.gaveUp
+	}
+	p := t.prev.Load()
 	if p == nil {
 		return nil
 	}
-	t.prev = nil
 	select {
 	case <-p.passed:
-		return nil
-	default:
-	}
-	select {
-	case <-p.passed:
-		return nil
 	case <-p.msg.Acked():
-		select {
-		case <-p.passed:
-			return nil
-		default:
-			return errSwallowed
-		}
 	case <-p.msg.Nacked():
-		return ErrOutOfTurn
 	case <-p.ctx.Done():
-		return ErrOutOfTurn
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	switch p.state() {
+	case hasPassed:
+		t.prev.Store(nil)
+		return nil
+	case swallowed:
+		t.gaveUp = errSwallowed
+	default:
+		t.gaveUp = ErrOutOfTurn
+	}
+	return t.gaveUp
+}
+
+// lost returns an error when a commit failed that this ticket comes behind.
+func (t *ticket) lost() error {
+	if t.number <= t.lane.failed.Load() {
+		t.gaveUp = ErrOutOfTurn
+	}
+	return t.gaveUp
 }
 
 // pass lets the next one go.
@@ -63,33 +75,90 @@ func (t *ticket) pass() {
 	}
 }
 
-// lane draws the tickets of one task.
-type lane struct {
-	mu   sync.Mutex
-	last *ticket
+type ticketState int
+
+const (
+	waiting ticketState = iota
+	hasPassed
+	swallowed
+	givenUp
+)
+
+// state says what became of a ticket. Who passes does so before the message is acked, and
+// its context may end as soon as that is.
+func (t *ticket) state() ticketState {
+	done := isClosed(t.ctx.Done())
+	acked, nacked := isClosed(t.msg.Acked()), isClosed(t.msg.Nacked())
+	switch {
+	case isClosed(t.passed):
+		return hasPassed
+	case acked:
+		return swallowed
+	case nacked || done:
+		return givenUp
+	}
+	return waiting
 }
 
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// lane draws the tickets of one task.
+type lane struct {
+	mu     sync.Mutex
+	last   *ticket
+	failed atomic.Uint64 // every ticket up to this number is given up
+}
+
+// draw gives msg its place behind the last one that was not given up: what comes after
+// a nack is a redelivery.
 func (l *lane) draw(msg *message.Message) *ticket {
-	t := &ticket{msg: msg, ctx: msg.Context(), passed: make(chan struct{})}
+	t := &ticket{lane: l, msg: msg, ctx: msg.Context(), passed: make(chan struct{})}
 	l.mu.Lock()
-	t.prev, l.last = l.last, t
-	l.mu.Unlock()
+	defer l.mu.Unlock()
+	t.number = 1
+	if l.last != nil {
+		t.number = l.last.number + 1
+	}
+	p := l.last
+	for p != nil && p.state() == givenUp {
+		p = p.prev.Load()
+	}
+	t.prev.Store(p)
+	l.last = t
 	return t
 }
 
-// settled waits until the last message that was given a ticket is acked or nacked.
+// giveUp gives up every ticket drawn so far: a commit of this task failed, and they
+// come behind it.
+func (l *lane) giveUp() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.last != nil {
+		l.failed.Store(l.last.number)
+	}
+}
+
+// settled waits until every message that was given a ticket is acked, nacked or
+// cancelled, those aside that have passed: they are in the processor's hands.
 func (l *lane) settled(ctx context.Context) error {
 	l.mu.Lock()
 	t := l.last
 	l.mu.Unlock()
-	if t == nil {
-		return nil
-	}
-	select {
-	case <-t.msg.Acked():
-	case <-t.msg.Nacked():
-	case <-ctx.Done():
-		return ctx.Err()
+	for ; t != nil; t = t.prev.Load() {
+		select {
+		case <-t.msg.Acked():
+		case <-t.msg.Nacked():
+		case <-t.ctx.Done():
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 	return nil
 }
