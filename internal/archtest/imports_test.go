@@ -23,7 +23,12 @@ var mayImport = map[string][]string{
 	"internal/archtest":            {},
 	"internal/pebbledb":            {},
 	"cmd/pondage":                  {anything},
+	"cmd/pondage/internal/demo": {
+		"cmd/pondage/internal/flights", "handlers", "middleware", "outbox", "pubsub/embedded",
+		"stateful", "stateful/memory", "stateful/pebble", "stateful/window",
+	},
 	"cmd/pondage/internal/flights": {},
+	"internal/verify":              {},
 
 	"bench": {anything},
 }
