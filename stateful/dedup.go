@@ -40,17 +40,22 @@ func (t *Task) seen(ctx context.Context, tx *Tx, id string) (bool, error) {
 	return false, nil
 }
 
+// generation returns that of marks made now.
+func (t *Task) generation(tx *Tx) int64 {
+	return tx.Now().UnixMilli() / max(1, t.p.cfg.Limits.DedupFor.Milliseconds()/(dedupGenerations-1))
+}
+
 // mark remembers the record with the transaction in hand.
 func (t *Task) mark(tx *Tx, id string) error {
-	l := &t.p.cfg.Limits
-	gen := tx.Now().UnixMilli() / max(1, l.DedupFor.Milliseconds()/(dedupGenerations-1))
-	m := &t.meta
+	l, m, gen := &t.p.cfg.Limits, &t.meta, t.generation(tx)
 	if n := len(m.dedup); n == 0 || m.dedup[n-1].index < gen {
 		m.dedup = append(m.dedup, dedupGen{index: gen})
 	}
 	var total uint64
 	for _, g := range m.dedup {
-		total += g.count
+		if g.index > gen-dedupGenerations { // older ones go with the next commits
+			total += g.count
+		}
 	}
 	if total >= uint64(l.DedupMarks) {
 		if !l.DedupWeaken {
@@ -67,7 +72,7 @@ func (t *Task) mark(tx *Tx, id string) error {
 // sweepMarks removes a bounded number of marks that are no longer needed.
 func (t *Task) sweepMarks(ctx context.Context, tx *Tx) error {
 	m := &t.meta
-	if len(m.dedup) <= dedupGenerations && !t.dropMarks {
+	if len(m.dedup) == 0 || m.dedup[0].index > t.generation(tx)-dedupGenerations && !t.dropMarks {
 		return nil
 	}
 	old := &m.dedup[0]

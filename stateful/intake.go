@@ -69,6 +69,12 @@ func (in *intake) forward(ctx context.Context, topic string, from <-chan *messag
 	if in.ticker {
 		tick = in.reg.tick
 	}
+	if in.ticker && !in.attached {
+		// Nobody assigns it, and it may have timers and outputs from before the first message.
+		if !in.sendTick(ctx, in.p.task(in.reg, 0), out) {
+			return
+		}
+	}
 	for {
 		select {
 		case msg, ok := <-from:

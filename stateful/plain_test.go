@@ -2,8 +2,17 @@ package stateful_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
 
+	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/ThreeDotsLabs/watermill/pubsub/gochannel"
+
+	"github.com/pondage/pondage/stateful"
 )
 
 // plain is a stock subscriber with one subscription: it forwards what is sent to it and
@@ -29,4 +38,283 @@ func (p plain) Subscribe(ctx context.Context, _ string) (<-chan *message.Message
 		}
 	}()
 	return out, nil
+}
+
+// marked makes batches of one without a position.
+func marked(id, value string) stateful.Batch {
+	return stateful.Batch{Partition: stateful.Partition{Topic: "in"}, Records: []stateful.Record{{ID: id, Value: []byte(value), Time: stateful.NoTime}}}
+}
+
+func TestPlainRecordsAreToldApartByID(t *testing.T) {
+	r := newRig(t, sums())
+	for _, b := range []stateful.Batch{marked("1", "a 1"), marked("1", "a 1"), marked("2", "a 1"), marked("", "a 1"), marked("", "a 1")} {
+		if err := r.process(b); err != nil {
+			t.Fatal(err)
+		}
+		r.restart()
+	}
+	r.want("out: a 1", "out: a 2", "out: a 3", "out: a 4")
+}
+
+// A record in its first transaction is marked even when nothing else was written before.
+func TestDeadLetteredRecordIsMarked(t *testing.T) {
+	r := newRig(t, sums())
+	for range 2 {
+		if err := r.process(marked("1", "bad")); err != nil {
+			t.Fatal(err)
+		}
+		r.restart()
+	}
+	r.want("dead: bad")
+}
+
+func TestMarksAreRememberedForTheTimeAskedAndNotForEver(t *testing.T) {
+	now := time.UnixMilli(0)
+	b := scripted(nil)
+	r := newRig(t, sums(), func(c *stateful.Config) {
+		c.Now = func() time.Time { return now }
+		c.Limits.DedupFor = time.Hour
+		b.Backend, c.Backend = c.Backend, b
+	})
+	send := func(id string) {
+		t.Helper()
+		if err := r.process(marked(id, "a 1")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	send("first")
+	for i := range 59 {
+		now = now.Add(time.Minute)
+		send("first")
+		send(fmt.Sprint(i))
+	}
+	if n := len(r.sink.all()); n != 60 {
+		t.Errorf("there are %d outputs, want 60: a redelivery within the hour counted", n)
+	}
+	for i := range 180 {
+		now = now.Add(time.Minute)
+		send(fmt.Sprint("later", i))
+	}
+	marks := 0
+	store, _, err := r.cfg.Backend.Open(t.Context(), stateful.TaskID{App: "test", Handler: "sums"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range store.Scan(t.Context(), "d", "e") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		marks++
+	}
+	if marks > 120 {
+		t.Errorf("%d marks are stored after four hours of one a minute, want those of 1 to 2 hours", marks)
+	}
+}
+
+// F4: at the limit the task waits, or weakens; it goes on once marks grew old.
+func TestLimitOfMarks(t *testing.T) {
+	for _, weaken := range []bool{false, true} {
+		t.Run(fmt.Sprintf("weaken=%v", weaken), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, sums(), func(c *stateful.Config) {
+					c.Now = time.Now
+					c.Limits.DedupFor, c.Limits.DedupMarks, c.Limits.DedupWeaken = time.Hour, 10, weaken
+				})
+				for i := range 10 {
+					if err := r.process(marked(fmt.Sprint(i), "a 1")); err != nil {
+						t.Fatal(err)
+					}
+				}
+				err := r.process(marked("10", "a 1"))
+				if weaken {
+					if err != nil {
+						t.Fatal(err)
+					}
+					return
+				}
+				wantErr(t, err, "Limits.DedupMarks")
+				wantErr(t, r.p.Ready(), "Limits.DedupMarks")
+				if n := len(r.sink.all()); n != 10 {
+					t.Errorf("there are %d outputs, want 10", n)
+				}
+				time.Sleep(3 * time.Hour)
+				if err := r.process(marked("10", "a 1")); err != nil {
+					t.Fatalf("it does not go on although every mark is too old: %v", err)
+				}
+			})
+		})
+	}
+}
+
+// T2: tries are counted for each record, also where records have no name.
+func TestTriesAreCountedPerRecord(t *testing.T) {
+	fails := 0
+	h := sums()
+	h.before = func(context.Context, *stateful.Tx, *stateful.Record) error {
+		if fails++; fails%3 != 0 { // each record succeeds at its third try
+			return errors.New("not yet")
+		}
+		return nil
+	}
+	r := newRig(t, h)
+	for range 3 {
+		if err := r.process(marked("", "a 1")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := marked("", "a 1")
+	b.Records = append(b.Records, b.Records[0], b.Records[0])
+	if err := r.process(b); err != nil {
+		t.Fatal(err)
+	}
+	r.want("out: a 1", "out: a 2", "out: a 3", "out: a 4", "out: a 5", "out: a 6")
+}
+
+// Tries outlive redeliveries: a record that goes back to its source comes to an end.
+func TestThirdPanicIsFinalOverRedeliveries(t *testing.T) {
+	h := sums()
+	panics := 0
+	h.before = func(_ context.Context, _ *stateful.Tx, rec *stateful.Record) error {
+		if string(rec.Value) == "a 2" {
+			panics++
+			panic("poison")
+		}
+		return nil
+	}
+	r := newRig(t, h)
+	r.policy(noRetry)
+	b := r.batch("in", "a 1", "a 2", "a 3")
+	for n := 1; n <= 3; n++ {
+		err := r.process(b)
+		if (err == nil) != (n == 3) {
+			t.Fatalf("delivery %d: %v", n, err)
+		}
+	}
+	r.want("out: a 1", "dead: a 2", "out: a 4")
+	rec := stateful.Record{Headers: r.sink.rows[1].Headers}
+	if stack, _ := rec.Header(stateful.DeadLetterStack); stack == "" || panics != 3 {
+		t.Errorf("%d panics, and the stack in the dead letter is %q", panics, stack)
+	}
+}
+
+// What a task had stored when its process ended is published, and its timers fire, before any
+// message comes: a stock subscriber may never send one.
+func TestTasksOfPlainSourcesAreOpenedAtTheStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &timed{adder: *sums()}
+		h.after = func(_ context.Context, tx *stateful.Tx, _ *stateful.Record) error {
+			return tx.SetTimer(stateful.Timer{Kind: stateful.ProcessingTime, Time: tx.Now().UnixMilli() + 60_000})
+		}
+		h.onTimer = func(_ context.Context, tx *stateful.Tx, _ stateful.Timer) error { return say(tx, "out", "ring") }
+		src := make(plain)
+		r := newRig(t, h, func(c *stateful.Config) { c.Source, c.Now = src, time.Now })
+		r.sink.hold()
+		if err := r.process(marked("1", "a 1")); err != nil {
+			t.Fatal(err)
+		}
+		r.sink.release() // of a task that is no more
+		r.want()
+		sys := &system{rig: r}
+		sys.start()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		r.want("out: a 1")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		r.want("out: a 1", "out: ring")
+		if err := sys.stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// T1: where a commit fails, what was delivered behind it is given back too, so that a source
+// that redelivers in order keeps it.
+func TestPlainMessagesBehindAFailedCommitAreGivenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := scripted(nil)
+		held := newPending()
+		b.submit = func(n int, _ stateful.Commit, apply func() stateful.Pending) stateful.Pending {
+			if n == 1 {
+				return held
+			}
+			return apply()
+		}
+		src := make(plain)
+		sys := &system{rig: newRig(t, sums(), func(c *stateful.Config) {
+			c.Source = src
+			b.Backend, c.Backend = c.Backend, b
+		})}
+		slow := func(h message.HandlerFunc) message.HandlerFunc {
+			return func(msg *message.Message) ([]*message.Message, error) {
+				if string(msg.Payload) == "a 2" {
+					time.Sleep(300 * time.Millisecond) // it comes when the commit has failed
+				}
+				return h(msg)
+			}
+		}
+		sys.start(slow)
+		var msgs []*message.Message
+		for i, v := range []string{"a 1", "a 2"} {
+			msgs = append(msgs, message.NewMessage(fmt.Sprint(i), []byte(v)))
+			src <- msgs[i]
+		}
+		synctest.Wait()
+		held.finish(errDisk)
+		for i, msg := range msgs {
+			select {
+			case <-msg.Nacked():
+			case <-msg.Acked():
+				t.Errorf("message %d was acknowledged", i)
+			}
+		}
+		for _, v := range []string{"a 1", "a 2"} {
+			src <- message.NewMessage(v, []byte(v))
+		}
+		time.Sleep(time.Minute)
+		sys.want("out: a 1", "out: a 3")
+		if err := sys.stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Stock messages through a stock Pub/Sub: once each, in order, with a restart between.
+func TestStockMessagesEndToEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bus := gochannel.NewGoChannel(gochannel.Config{BlockPublishUntilSubscriberAck: true}, watermill.NopLogger{})
+		fails := 0
+		h := sums()
+		h.before = func(_ context.Context, _ *stateful.Tx, rec *stateful.Record) error {
+			if _, ok := rec.Header("color"); !ok || string(rec.Key) != "k" || rec.Time == stateful.NoTime {
+				t.Errorf("the record is %+v", rec)
+			}
+			if fails++; fails%5 == 0 {
+				return errors.New("now and then")
+			}
+			return nil
+		}
+		sys := &system{rig: newRig(t, h, func(c *stateful.Config) { c.Source = bus })}
+		values, want := numbered(40)
+		for half := range 2 {
+			sys.start()
+			for i, v := range values[half*20 : half*20+20] {
+				for range 1 + i%2 { // every second one comes twice
+					msg := message.NewMessage(fmt.Sprint(half, i), []byte(v))
+					msg.Metadata.Set("color", "red")
+					msg.Metadata.Set("pondage_key", "k")
+					if err := bus.Publish("in", msg); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			if err := sys.stop(); err != nil {
+				t.Error(err)
+			}
+		}
+		sys.want(want...)
+		if err := bus.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 }

@@ -137,10 +137,14 @@ func (t *Task) batch(ctx context.Context, pol *Policy, b *Batch) error {
 
 // records processes recs, each in its own savepoint, until all are done.
 func (t *Task) records(ctx context.Context, pol *Policy, b *Batch, input int, recs []Record) error {
+	retried := false // the first of recs failed before
 	for len(recs) > 0 {
 		done := 0
 		err := t.attempt(ctx, pol, func() error { return t.span(ctx, pol, b, input, recs, &done) })
 		recs = recs[done:]
+		if err == nil || retried && done > 0 {
+			t.attempts = attempts{} // what they were counted for is done; the next may have no name of its own
+		}
 		if err == nil {
 			continue
 		}
@@ -155,6 +159,7 @@ func (t *Task) records(ctx context.Context, pol *Policy, b *Batch, input int, re
 		rec := &recs[0]
 		what := failing{p: b.Partition, log: b.Log, off: rec.Offset, id: rec.ID}
 		v, stop := t.judge(ctx, pol, what, err)
+		retried = v == again
 		switch {
 		case stop != nil:
 			return stop
@@ -168,7 +173,7 @@ func (t *Task) records(ctx context.Context, pol *Policy, b *Batch, input int, re
 			if err := t.finish(input, b, rec); err != nil {
 				return err
 			}
-			recs = recs[1:]
+			recs, t.attempts = recs[1:], attempts{}
 			if t.tx.full() {
 				if _, err := t.submit(ctx); err != nil {
 					return err
