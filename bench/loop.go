@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -14,8 +15,8 @@ import (
 // map for each open window, a watermark, results as JSON. It survives nothing.
 type counter struct {
 	size    int64 // of a window, in milliseconds
-	windows map[int64]map[string]int
-	cur     map[string]int // of the window at curFrom
+	windows map[int64]map[string]*int
+	cur     map[string]*int // of the window at curFrom
 	curFrom int64
 	due     int64 // when the first open window closes
 	max     int64 // highest time seen
@@ -26,7 +27,7 @@ type counter struct {
 
 func newCounter(size time.Duration, emit func([]byte)) *counter {
 	return &counter{
-		size: size.Milliseconds(), windows: make(map[int64]map[string]int),
+		size: size.Milliseconds(), windows: make(map[int64]map[string]*int),
 		curFrom: math.MinInt64, due: math.MaxInt64, max: math.MinInt64, emit: emit,
 	}
 }
@@ -40,7 +41,14 @@ func (c *counter) add(e *event) {
 	if from != c.curFrom || c.cur == nil {
 		c.open(from)
 	}
-	c.cur[e.User]++
+	if n := c.cur[e.User]; n != nil {
+		*n++
+	} else {
+		// A pointer, so that a known key costs one look-up; the event does not keep its user.
+		n = new(int)
+		*n = 1
+		c.cur[strings.Clone(e.User)] = n
+	}
 	if e.At > c.max {
 		c.max = e.At
 		if c.max-1 >= c.due {
@@ -52,7 +60,7 @@ func (c *counter) add(e *event) {
 func (c *counter) open(from int64) {
 	w := c.windows[from]
 	if w == nil {
-		w = make(map[string]int)
+		w = make(map[string]*int)
 		c.windows[from] = w
 		c.due = min(c.due, from+c.size-1)
 	}
@@ -73,7 +81,7 @@ func (c *counter) advance(wm int64) {
 	slices.Sort(starts)
 	for _, from := range starts {
 		for key, n := range c.windows[from] {
-			c.result(key, from, n)
+			c.result(key, from, *n)
 		}
 		delete(c.windows, from)
 		if from == c.curFrom {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"unsafe"
 
 	"github.com/pondage/pondage/stateful"
 )
@@ -159,14 +160,15 @@ func (p *pool) exact(total int64) int64 {
 
 var errShortEvent = errors.New("event is too short")
 
-// decodeBinary copies the key: the event must outlive the batch it came in.
+// decodeBinary copies nothing: the event's user is the record's memory, as a Codec may
+// leave it, and whoever keeps the user keeps a copy.
 func decodeBinary(b []byte, e *event) error {
-	if len(b) < binKey || len(b) < binKey+int(b[binKeyLen]) {
+	if len(b) <= binKey || len(b) < binKey+int(b[binKeyLen]) {
 		return errShortEvent
 	}
 	e.At = int64(binary.LittleEndian.Uint64(b))
 	e.Amount = int64(binary.LittleEndian.Uint64(b[binAmount:]))
-	e.User = string(b[binKey : binKey+int(b[binKeyLen])])
+	e.User = unsafe.String(&b[binKey], int(b[binKeyLen]))
 	return nil
 }
 

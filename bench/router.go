@@ -11,6 +11,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	wmiddleware "github.com/ThreeDotsLabs/watermill/message/router/middleware"
 
+	"github.com/pondage/pondage/middleware"
 	"github.com/pondage/pondage/stateful"
 )
 
@@ -25,7 +26,7 @@ func newRouter() (*message.Router, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.AddMiddleware(wmiddleware.Recoverer)
+	r.AddMiddleware(wmiddleware.Recoverer, middleware.Retry{}.Middleware, middleware.CircuitBreaker{}.Middleware)
 	return r, nil
 }
 
