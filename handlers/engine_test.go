@@ -183,7 +183,11 @@ type sink struct {
 	rows []stateful.Row
 	seq  uint64
 	drop bool // keep nothing: for measuring
+	seen map[string]bool
 }
+
+// sawOnly reports whether rows came for topic and for no other.
+func (s *sink) sawOnly(topic string) bool { return s.seen[topic] && len(s.seen) == 1 }
 
 func (s *sink) Accepts(string) error      { return nil }
 func (s *sink) Check(*stateful.Row) error { return nil }
@@ -212,6 +216,10 @@ func (r *relay) Push(rows []stateful.Row, _ []stateful.Prepared) {
 			continue
 		}
 		r.s.seq = row.Seq
+		if r.s.seen == nil {
+			r.s.seen = map[string]bool{}
+		}
+		r.s.seen[row.Topic] = true
 		if !r.s.drop {
 			r.s.rows = append(r.s.rows, row)
 		}

@@ -67,7 +67,7 @@ func model(events []event, delay, lateness int64) (out []string) {
 func script(b []byte) []event {
 	var out []event
 	now := int64(0)
-	for ; len(b) >= 2; b = b[2:] {
+	for ; len(b) >= 2 && len(out) < 100; b = b[2:] {
 		now += int64(b[0] & 7)
 		ts := now + int64(int8(b[1]))/4
 		out = append(out, event{Key: string('a' + rune(b[0]>>3)%5), At: ts})
@@ -161,8 +161,8 @@ func (crashed) Wait(context.Context) error {
 // more keys than are read at once: nothing is lost, doubled or out of order.
 func TestACrashAtAnyCommitChangesNothing(t *testing.T) {
 	var events []event
-	for i := range 700 {
-		events = append(events, event{Key: fmt.Sprint("key-", i*7919%600), At: int64(i % 25)})
+	for i := range 1100 {
+		events = append(events, event{Key: fmt.Sprint("key-", i*7919%1000), At: int64(i % 25)})
 	}
 	events = append(events, event{Key: "x", At: 60}, event{Key: "key-3", At: 12}, event{Key: "new", At: 3}, event{Key: "y", At: 500})
 	for _, lateness := range []int64{0, 10, 200} {
@@ -176,11 +176,11 @@ func TestACrashAtAnyCommitChangesNothing(t *testing.T) {
 				w.LateTo, w.MaxDelay, w.AllowedLateness = "late", 30*time.Millisecond, time.Duration(lateness)*time.Millisecond
 				e := newEngine(t, w, func(c *stateful.Config) {
 					c.Backend = &crashing{memory.New(), &left, before, func() { stop() }}
-					c.Limits.CommitRows = 97
+					c.Limits.CommitRows = 301
 				})
 				rest := events
 				for len(rest) > 0 {
-					n := min(100, len(rest))
+					n := min(400, len(rest))
 					var ctx context.Context
 					ctx, stop = context.WithCancel(context.Background())
 					err := e.tryWith(ctx, rest[:n]...)

@@ -42,7 +42,7 @@ type windowTask[E, A any] struct {
 	open  []*pane[A] // by end; what fired is before what did not
 	fired int        // how many of open fired
 	next  int64      // when something is due
-	last  *pane[A]   // that of the record before
+	last  *pane[A]   // that of the record before; never one that is gone
 
 	firing, cleaning drain[A]
 	given            *drain[A] // whose head NextFiring returned last
@@ -179,8 +179,6 @@ func (w *windowTask[E, A]) Process(ctx context.Context, tx *stateful.Tx, rec *st
 			return err
 		}
 		w.last = p
-	} else if p.gone <= wm {
-		return w.late(tx, rec, p.Span, wm)
 	}
 	key := w.key(w.event)
 	w.id = append(append(w.id[:0], p.prefix...), key...)

@@ -86,11 +86,14 @@ func TestWindow(t *testing.T) {
 
 func TestTheEndOfInputClosesEveryWindow(t *testing.T) {
 	w := counting()
+	w.LateTo = "late"
 	w.MaxDelay, w.AllowedLateness = time.Hour, time.Hour
 	e := newEngine(t, w)
 	e.send(at("a@35", "b@5", "a@5")...)
+	e.send(at("a@36")...)
 	e.end()
-	want := []string{"a 0-10 1", "b 0-10 1", "a 30-40 1"}
+	e.send(at("a@37")...)
+	want := []string{"a 0-10 1", "b 0-10 1", "a 30-40 2", "late a 37"}
 	if got := e.brief(); !slices.Equal(got, want) {
 		t.Errorf("published %q, want %q", got, want)
 	}
