@@ -76,7 +76,7 @@ type echo struct {
 func (*echo) HandlerName() string { return "echo" }
 func (*echo) Inputs() []string    { return []string{"in"} }
 func (*echo) Outputs() []string   { return []string{"out"} }
-func (e *echo) Process(_ context.Context, tx *stateful.Tx, rec *stateful.Record) error {
+func (e *echo) Process(ctx context.Context, tx *stateful.Tx, rec *stateful.Record) error {
 	name, _, _ := strings.Cut(string(rec.Value), "@")
 	e.mu.Lock()
 	e.runs[name]++
@@ -85,6 +85,9 @@ func (e *echo) Process(_ context.Context, tx *stateful.Tx, rec *stateful.Record)
 	e.mu.Unlock()
 	if err := tx.Observe(rec.Time); err != nil {
 		return err
+	}
+	if _, err := tx.Get(ctx, name); err != nil {
+		return fmt.Errorf("read: %w", err)
 	}
 	if err := tx.Emit(stateful.Row{Topic: "out", Payload: []byte(name), Time: rec.Time}); err != nil {
 		return err
@@ -108,11 +111,12 @@ type rig struct {
 	start   time.Time
 }
 
-// counting counts commits.
+// counting counts commits, and fails reads of state.
 type counting struct {
 	stateful.Backend
-	mu sync.Mutex
-	n  int
+	mu    sync.Mutex
+	n     int
+	reads int // so many fail
 }
 
 func (c *counting) Open(ctx context.Context, id stateful.TaskID) (stateful.Store, stateful.Head, error) {
@@ -123,6 +127,19 @@ func (c *counting) Open(ctx context.Context, id stateful.TaskID) (stateful.Store
 type countingStore struct {
 	stateful.Store
 	c *counting
+}
+
+func (s countingStore) Get(ctx context.Context, keys ...string) ([][]byte, error) {
+	s.c.mu.Lock()
+	fails := s.c.reads > 0 && keys[0][0] == 'u'
+	if fails {
+		s.c.reads--
+	}
+	s.c.mu.Unlock()
+	if fails {
+		return nil, errDown
+	}
+	return s.Store.Get(ctx, keys...)
 }
 
 func (s countingStore) Submit(ctx context.Context, c stateful.Commit) stateful.Pending {
@@ -318,6 +335,23 @@ func TestStoreErrorCountsNoAttemptAndDeadLettersNothing(t *testing.T) {
 	if lost == 0 {
 		t.Error("no commit was lost: the test proves nothing")
 	}
+}
+
+func TestFailedReadCountsNoAttemptAndDeadLettersNothing(t *testing.T) {
+	in(t, func(t *testing.T) {
+		r := run(t, &counting{Backend: memory.New(), reads: 4}, nil, []string{"a", "b"},
+			middleware.DeadLetter{Take: func(error) bool { return true }}.Middleware,
+			middleware.Retry{Retries: -1, OnExhausted: stateful.DeadLetter}.Middleware,
+			middleware.CircuitBreaker{Failures: 1, For: 24 * time.Hour}.Middleware)
+		if err := r.stop(time.Hour); err != nil {
+			t.Error(err)
+		}
+		r.want(t, "dead")
+		r.want(t, "out", "a", "b")
+		if r.echo.runs["a"] != 5 {
+			t.Errorf("the record ran %d times, want 5", r.echo.runs["a"])
+		}
+	})
 }
 
 func TestThirdPanicOfARecordIsDeadLetteredWithItsStack(t *testing.T) {

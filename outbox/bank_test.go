@@ -17,7 +17,7 @@ type bank struct {
 	err  error // of Prepare
 
 	mu       sync.Mutex
-	reserved map[string]bool
+	reserved map[string]string // the rows, by handle
 	made     int
 	commits  int
 }
@@ -25,7 +25,7 @@ type bank struct {
 var _ outbox.Preparer = (*bank)(nil)
 
 func newBank(name string, topics ...string) *bank {
-	return &bank{Memory: outbox.NewMemory(topics...), name: name, reserved: make(map[string]bool)}
+	return &bank{Memory: outbox.NewMemory(topics...), name: name, reserved: make(map[string]string)}
 }
 
 func (b *bank) Traits() stateful.SinkTraits {
@@ -34,7 +34,7 @@ func (b *bank) Traits() stateful.SinkTraits {
 	return t
 }
 
-func (b *bank) Prepare(ctx context.Context, p stateful.Producer, _ []stateful.Row) ([]byte, error) {
+func (b *bank) Prepare(ctx context.Context, p stateful.Producer, rows []stateful.Row) ([]byte, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if _, err := b.seen(ctx, p); err != nil {
@@ -45,7 +45,7 @@ func (b *bank) Prepare(ctx context.Context, p stateful.Producer, _ []stateful.Ro
 	}
 	b.made++
 	h := fmt.Sprint("reservation ", b.made)
-	b.reserved[h] = true
+	b.reserved[h] = fmt.Sprint(seqs(rows))
 	return []byte(h), nil
 }
 
@@ -56,8 +56,8 @@ func (b *bank) CommitPrepared(ctx context.Context, p stateful.Producer, handle [
 	if err != nil {
 		return err
 	}
-	if c.Seq < rows[len(rows)-1].Seq && !b.reserved[string(handle)] {
-		return stateful.Permanent(fmt.Errorf("%q is not reserved", handle))
+	if got := fmt.Sprint(seqs(rows)); c.Seq < rows[len(rows)-1].Seq && b.reserved[string(handle)] != got {
+		return stateful.Permanent(fmt.Errorf("%q is reserved for %s, and committed for %s", handle, b.reserved[string(handle)], got))
 	}
 	delete(b.reserved, string(handle))
 	b.commits++
@@ -77,7 +77,7 @@ func (b *bank) Recover(ctx context.Context, p stateful.Producer, decided []state
 	for _, d := range decided {
 		keep[string(d.Handle)] = true
 	}
-	maps.DeleteFunc(b.reserved, func(h string, _ bool) bool { return !keep[h] })
+	maps.DeleteFunc(b.reserved, func(h, _ string) bool { return !keep[h] })
 	return b.Memory.Recover(ctx, p, decided)
 }
 

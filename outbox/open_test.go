@@ -46,7 +46,13 @@ func TestOpenGoesOnWhereTheSinkIs(t *testing.T) {
 		{name: "after the incarnation was raised only what was not published is", raised: true, published: 3, stored: rows(2, 4), next: 5, want: span(4, 4)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			sink := has(t, tt.cursor)
+			sink := &faulty{Memory: has(t, tt.cursor)}
+			sink.commit = func(ctx context.Context, p stateful.Producer, rows []stateful.Row) (int, error) {
+				if rows[0].Seq <= tt.cursor {
+					t.Errorf("row %d is published again, and the sink has it", rows[0].Seq)
+				}
+				return sink.Memory.Commit(ctx, p, rows)
+			}
 			o, err := tryOpen(outbox.New(sink), func(ot *stateful.OutboxTask) {
 				ot.Producer.Epoch = 2
 				ot.Rows, ot.NextSeq, ot.Raised = tt.stored, tt.next, tt.raised

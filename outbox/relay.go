@@ -20,9 +20,8 @@ type relay struct {
 	queue     [][]stateful.Row // oldest first
 	handles   []stateful.Prepared
 	published uint64 // all rows of this sink up to here are
-	running   bool
-	stopped   bool  // it failed for good
-	trouble   error // why it does not get on
+	running   bool   // stays so when it failed for good: nothing starts it again
+	trouble   error  // why it does not get on
 
 	batch []stateful.Row // of the goroutine, used again
 }
@@ -41,7 +40,7 @@ func (r *relay) add(rows []stateful.Row) {
 
 // start makes the relay run when there is something to publish. The task is locked.
 func (r *relay) start() {
-	if r.running || r.stopped || r.t.closed || len(r.queue) == 0 {
+	if r.running || r.t.closed || len(r.queue) == 0 {
 		return
 	}
 	r.running = true
@@ -192,7 +191,6 @@ func (r *relay) note(err error, final bool) {
 	}
 	r.trouble = err
 	if final {
-		r.stopped = true
 		if r.t.failed == nil {
 			r.t.failed = err
 		}
