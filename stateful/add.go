@@ -42,19 +42,19 @@ func (p *Processor) AddTo(router *message.Router, handlers ...Handler) error {
 	var regs []*registration
 	for _, h := range handlers {
 		r, err := p.register(router, h, taken)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
+		errs = append(errs, err)
 		regs = append(regs, r)
 	}
 	if err := errors.Join(errs...); err != nil {
+		for _, r := range regs {
+			if r.attached {
+				err = errors.Join(err, r.src.Close())
+			}
+		}
 		return err
 	}
 	for _, r := range regs {
-		if err := p.add(router, r); err != nil {
-			return err
-		}
+		p.add(router, r)
 	}
 	return nil
 }
@@ -71,6 +71,7 @@ func (p *Processor) register(router *message.Router, h Handler, taken map[string
 		tick:   make(chan struct{}, 1),
 		ended:  make(chan struct{}),
 	}
+	r.listener, _ = src.(CommitListener)
 	var errs []error
 	if !handlerName.MatchString(r.name) {
 		errs = append(errs, fmt.Errorf("Name is %q; it must match %s", r.name, handlerName))
@@ -79,6 +80,11 @@ func (p *Processor) register(router *message.Router, h Handler, taken map[string
 		errs = append(errs, errors.New("the name is taken by another handler: names are the identity of state, so each needs its own"))
 	}
 	taken[r.name] = true
+	for i, topic := range h.Inputs() {
+		if name := r.routerName(i, topic); i > 0 && taken[name] {
+			errs = append(errs, fmt.Errorf("the router has another handler called %q: name it otherwise", name))
+		}
+	}
 	if v, ok := h.(Validator); ok {
 		errs = append(errs, v.Validate())
 	}
@@ -87,13 +93,20 @@ func (p *Processor) register(router *message.Router, h Handler, taken map[string
 			errs = append(errs, errors.New("MaxDelay is negative: leave it 0 for input in order"))
 		}
 	}
-	errs = append(errs, r.checkInputs(router), p.checkOutputs(r), r.checkKeys(p.cfg.Source == nil && router == nil))
+	errs = append(errs, r.checkInputs(router), p.checkOutputs(r))
+	if d, ok := r.src.(declared); ok {
+		r.traits = d.Traits()
+	}
+	if router != nil && errors.Join(errs...) == nil {
+		errs = append(errs, p.attach(r))
+	}
+	errs = append(errs, r.checkKeys(p.cfg.Source == nil && router == nil))
 	if err := errors.Join(errs...); err != nil {
-		return nil, fmt.Errorf("stateful: handler %q: %w", r.name, err)
+		return r, fmt.Errorf("stateful: handler %q: %w", r.name, err)
 	}
 	if p.cfg.Delivery == DeliverExactlyOnce {
 		if g := p.guarantee(r); g.Level != ExactlyOnce {
-			return nil, fmt.Errorf("stateful: handler %q: Delivery asks for exactly once and the chain gives %s", r.name, g)
+			return r, fmt.Errorf("stateful: handler %q: Delivery asks for exactly once and the chain gives %s", r.name, g)
 		}
 	}
 	return r, nil
@@ -154,53 +167,60 @@ func (p *Processor) checkOutputs(r *registration) error {
 // checkKeys finds out how keys follow the source's partitions (O4). byHand: batches
 // come by Process, and the caller knows.
 func (r *registration) checkKeys(byHand bool) error {
-	if t, ok := r.src.(interface{ Traits() SourceTraits }); ok {
-		r.traits = t.Traits()
-	}
 	k, ok := r.handler.(KeyFollower)
 	if !ok || !k.HasKey() || k.KeysFollowSource() || byHand {
 		return nil
 	}
-	_, positions := r.src.(Source)
 	r.partitioner, r.partitions = r.traits.Partitioner, r.traits.Partitions
-	if positions && r.partitioner == nil && r.partitions != 1 {
+	if r.traits.Position && r.partitioner == nil && r.partitions != 1 {
 		return errors.New("the source does not say how it spreads keys over its partitions, so state of one key may be split: " +
 			"set PartitionedBySource if its partitions follow Key")
 	}
 	return nil
 }
 
-// add attaches the handler to its source and the router.
-func (p *Processor) add(router *message.Router, r *registration) error {
-	if router != nil {
-		if err := p.attach(router, r); err != nil {
-			return err
-		}
+// routerName is how the router calls what serves an input.
+func (r *registration) routerName(i int, topic string) string {
+	if i == 0 {
+		return r.name
 	}
-	p.mu.Lock()
-	p.regs = append(p.regs, r)
-	p.mu.Unlock()
+	return r.name + "/" + topic
+}
+
+// attach gives the handler a subscriber of its own, when the source has any, and learns what
+// the source can do. Nothing is delivered before the router runs.
+func (p *Processor) attach(r *registration) error {
+	src, ok := r.src.(Source)
+	if !ok {
+		return nil
+	}
+	own, err := src.Attach(r.group, r.handler.Inputs(), owner{p, r})
+	if err != nil {
+		return fmt.Errorf("attach to its source: %w", err)
+	}
+	if d, ok := own.(declared); ok {
+		r.traits = d.Traits()
+	}
+	r.src, r.attached = own, true
 	return nil
 }
 
-func (p *Processor) attach(router *message.Router, r *registration) error {
-	sub, attached := r.src, false
-	if src, ok := r.src.(Source); ok {
-		own, err := src.Attach(r.group, r.handler.Inputs(), owner{p, r})
-		if err != nil {
-			return fmt.Errorf("stateful: handler %q: attach to its source: %w", r.name, err)
-		}
-		sub, attached = own, true
+// declared is a subscriber that says what it can do. An attached one speaks for
+// the handler's inputs, its source for all topics.
+type declared interface{ Traits() SourceTraits }
+
+// add makes the handler known, and adds it to the router.
+func (p *Processor) add(router *message.Router, r *registration) {
+	p.mu.Lock()
+	p.regs = append(p.regs, r)
+	p.mu.Unlock()
+	if router == nil {
+		return
 	}
 	for i, topic := range r.handler.Inputs() {
-		name := r.name
-		if i > 0 {
-			name += "/" + topic
-		}
-		in := &intake{p: p, reg: r, sub: sub, attached: attached, ticker: i == 0}
-		router.AddConsumerHandler(name, topic, in, func(msg *message.Message) error { return p.handle(r, msg) })
+		in := &intake{p: p, reg: r, sub: r.src, attached: r.attached, ticker: i == 0}
+		router.AddConsumerHandler(r.routerName(i, topic), topic, in, func(msg *message.Message) error { return p.handle(r, msg) })
 	}
-	return nil
 }
 
 // Run restores, starts the relays, ticks and the router, and returns once ctx has ended and

@@ -22,14 +22,16 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// sleepUntil is sleep that also ends, with ErrClosed, when closed is.
-func sleepUntil(ctx context.Context, d time.Duration, closed <-chan struct{}) error {
+// sleepUntil is sleep that also ends, with ErrClosed, when one of two channels is closed.
+func sleepUntil(ctx context.Context, d time.Duration, closed, orClosed <-chan struct{}) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
 		return nil
 	case <-closed:
+		return ErrClosed
+	case <-orClosed:
 		return ErrClosed
 	case <-ctx.Done():
 		return context.Cause(ctx)

@@ -119,8 +119,8 @@ func (t *Task) name(what failing) string {
 }
 
 // pause waits, after committing what is done: it is held back by no other's
-// failure. It ends at once, with an error, when the context does or the processor
-// closes (S4). why, when given, is shown by Ready.
+// failure. It ends at once, with an error, when the context does, the processor
+// closes or the task is revoked (S4). why, when given, is shown by Ready.
 func (t *Task) pause(ctx context.Context, d time.Duration, why string) error {
 	if t.changed {
 		f, err := t.submit(ctx)
@@ -135,7 +135,7 @@ func (t *Task) pause(ctx context.Context, d time.Duration, why string) error {
 		t.p.report(t, why)
 		defer t.p.report(t, "")
 	}
-	return sleepUntil(ctx, d, t.p.draining)
+	return sleepUntil(ctx, d, t.p.draining, t.leaving)
 }
 
 // attempt runs f under the policy's breaker and turns a panic into an error.

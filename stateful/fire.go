@@ -107,7 +107,8 @@ func (t *Task) firing(ctx context.Context, pol *Policy, f Firing, fire, skip fun
 
 // nextEventTimer returns the first event-time timer due at wm.
 func (t *Task) nextEventTimer(ctx context.Context, wm int64) (Timer, bool, error) {
-	if t.nextTimer > wm {
+	// At the end of time nextTimer cannot say that there is none.
+	if _, ok := t.inst.(TimerHandler); !ok || t.nextTimer > wm {
 		return Timer{}, false, nil
 	}
 	timer, ok, err := t.firstTimer(ctx, EventTime)

@@ -34,10 +34,10 @@ type adder struct {
 	invalid error
 }
 
-func (h *adder) HandlerName() string     { return h.name }
-func (h *adder) Inputs() []string        { return h.inputs }
-func (h *adder) MaxDelay() time.Duration { return h.delay }
-func (h *adder) Validate() error         { return h.invalid }
+func (h *adder) HandlerName() string           { return h.name }
+func (h *adder) Inputs() []string              { return h.inputs }
+func (h *adder) WatermarkDelay() time.Duration { return h.delay }
+func (h *adder) Validate() error               { return h.invalid }
 func (h *adder) Outputs() []string {
 	if h.to == "" {
 		return nil

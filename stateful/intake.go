@@ -159,8 +159,12 @@ func (in *intake) plain(topic string, msg *message.Message) *Batch {
 // sendTick sends an empty envelope through the same middlewares, in order with
 // the records (T9).
 func (in *intake) sendTick(ctx context.Context, t *Task, out chan<- *message.Message) bool {
+	if last := t.ticked; last != nil && !isClosed(last.Acked()) && !isClosed(last.Nacked()) {
+		return true // one that waits for its turn is enough
+	}
 	b := &Batch{Partition: Partition{Topic: in.reg.handler.Inputs()[0], Index: t.id.Partition}, task: t, tick: true}
 	msg := NewEnvelope(ctx, b)
+	t.ticked = msg
 	b.ticket = t.tickets.draw(msg)
 	return forward(ctx, in.p.draining, msg, out)
 }
@@ -182,7 +186,9 @@ type registration struct {
 	group       string
 	handler     Handler
 	src         message.Subscriber
-	delay       int64 // of the watermark, in milliseconds
+	listener    CommitListener // the source, when it wants to know
+	attached    bool           // src is this handler's own
+	delay       int64          // of the watermark, in milliseconds
 	outputs     []string
 	sinkOf      map[string]string // by topic
 	partitioner Partitioner       // nil: keys need not be checked
@@ -233,6 +239,7 @@ func (o owner) Revoked(ctx context.Context, partitions []Partition) error {
 	var errs []error
 	for _, part := range partitions {
 		if t := o.p.drop(o.reg, part.Index); t != nil {
+			close(t.leaving)
 			errs = append(errs, t.close(ctx, ErrClosed))
 		}
 	}

@@ -15,7 +15,6 @@ import (
 // several goroutines, except that AddTo comes before Run.
 type Processor struct {
 	cfg      Config
-	listener CommitListener
 	draining chan struct{} // closed when intake must end
 	drained  chan struct{} // closed when what was forwarded is worked off
 	closing  sync.Once
@@ -47,7 +46,6 @@ func NewProcessor(c Config) (*Processor, error) {
 		pauses:   make(map[TaskID]string),
 		stopped:  make(chan struct{}),
 	}
-	p.listener, _ = c.Source.(CommitListener)
 	return p, nil
 }
 
@@ -124,7 +122,7 @@ func (p *Processor) process(ctx context.Context, t *Task, b *Batch) error {
 		t.failures++
 		n := t.failures
 		t.mu.Unlock()
-		_ = sleepUntil(ctx, Backoff(n, taskBackoffBase, taskBackoffMax), p.draining)
+		_ = sleepUntil(ctx, Backoff(n, taskBackoffBase, taskBackoffMax), p.draining, t.leaving)
 	}
 	return err
 }

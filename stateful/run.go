@@ -67,6 +67,8 @@ func (t *Task) room(ctx context.Context) error {
 		select {
 		case <-t.p.draining:
 			cancel(ErrClosed)
+		case <-t.leaving:
+			cancel(ErrClosed)
 		case <-stop:
 		}
 	}()

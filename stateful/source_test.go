@@ -34,6 +34,7 @@ type source struct {
 	touch      func(n int, msg *message.Message) *message.Message // may replace, ack or nack it
 	owner      stateful.Owner
 	closed     int
+	revoked    bool
 }
 
 func newSource(values ...string) *source {
@@ -109,9 +110,15 @@ func (a *attached) serve(ctx context.Context, p stateful.Partition, out chan<- *
 	s.assigned = append(s.assigned, at)
 	s.mu.Unlock()
 	next := at[p].Offset
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && !s.isRevoked() {
 		next = s.round(ctx, p, next, out)
 	}
+}
+
+func (s *source) isRevoked() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.revoked
 }
 
 // round delivers from next on until something is nacked, and returns where to go on.

@@ -7,6 +7,8 @@ import (
 	"math"
 	"sync"
 
+	"github.com/ThreeDotsLabs/watermill/message"
+
 	"github.com/pondage/pondage/stateful/window"
 )
 
@@ -20,6 +22,8 @@ type Task struct {
 	future  int64         // Limits.Future in milliseconds
 	turn    chan struct{} // holds one token: who has it runs the task
 	tickets lane
+	leaving chan struct{}    // closed when the task is revoked
+	ticked  *message.Message // the last tick, for the intake that sends them
 
 	// Owned by whoever has the turn.
 	open      bool
@@ -42,6 +46,7 @@ type Task struct {
 	dropMarks bool
 	failures  int // in a row, for the back-off
 	attempts  attempts
+	key       []byte // the last one that was checked
 
 	mu       sync.Mutex // guards what follows
 	life     uint64     // rises when the task is shut
@@ -64,6 +69,8 @@ func newTask(p *Processor, reg *registration, partition int32) *Task {
 		reg:    reg,
 		future: p.cfg.Limits.Future.Milliseconds(),
 		turn:   make(chan struct{}, 1),
+
+		leaving: make(chan struct{}),
 	}
 	t.turn <- struct{}{}
 	t.tx = &Tx{t: t, index: make(map[string]int)}
@@ -87,7 +94,8 @@ func (t *Task) CheckKey(key string) error {
 	if part == nil || n < 2 {
 		return nil
 	}
-	if at := part([]byte(key), n); at != int(t.id.Partition) {
+	t.key = append(t.key[:0], key...)
+	if at := part(t.key, n); at != int(t.id.Partition) {
 		return &stopError{fmt.Errorf("stateful: handler %q: Key returned %q, which belongs to partition %d of %d, for a record of partition %d: "+
 			"publish the input keyed by the same key, or set PartitionedBySource if its partitions follow the key in another way",
 			t.id.Handler, key, at, n, t.id.Partition)}

@@ -229,17 +229,21 @@ func (tx *Tx) scan(ctx context.Context, from, to string) iter.Seq2[Entry, error]
 // Emit adds an output: it is stored with the transaction and published after
 // the commit, in order. Everything is copied. An output that its sink could
 // never take is a permanent error here, where it is still the record's (K4).
-func (tx *Tx) Emit(r Row) error {
-	if err := tx.t.checkRow(&r); err != nil {
-		return Permanent(fmt.Errorf("emit to %q: %w", r.Topic, err))
+func (tx *Tx) Emit(row Row) error {
+	n := len(tx.rows)
+	tx.rows = append(tx.rows, row)
+	r := &tx.rows[n] // the argument itself would have to be allocated for the sink's check
+	if err := tx.t.checkRow(r); err != nil {
+		*r = Row{}
+		tx.rows = tx.rows[:n]
+		return Permanent(fmt.Errorf("emit to %q: %w", row.Topic, err))
 	}
 	at := len(tx.rowMem)
-	tx.rowMem = append(append(tx.rowMem, r.Key...), r.Payload...)
+	tx.rowMem = append(append(tx.rowMem, row.Key...), row.Payload...)
 	mem := tx.rowMem[at:len(tx.rowMem):len(tx.rowMem)]
-	r.Key, r.Payload = mem[:len(r.Key):len(r.Key)], mem[len(r.Key):]
-	r.Headers = slices.Clone(r.Headers)
-	r.Seq = tx.t.meta.nextRow + uint64(len(tx.rows))
-	tx.rows = append(tx.rows, r)
+	r.Key, r.Payload = mem[:len(row.Key):len(row.Key)], mem[len(row.Key):]
+	r.Headers = slices.Clone(row.Headers)
+	r.Seq = tx.t.meta.nextRow + uint64(n)
 	return nil
 }
 
