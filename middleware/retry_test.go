@@ -23,25 +23,35 @@ func TestRetryAroundAPlainHandler(t *testing.T) {
 	}{
 		{"success runs once", middleware.Retry{}, nil, 1, nil, [2]time.Duration{}},
 		{
-			"three tries after the first, each wait twice the one before", middleware.Retry{}, times(3, errDown), 4, nil,
+			"three tries after the first, each wait twice the one before",
+			middleware.Retry{},
+			times(3, errDown), 4, nil,
 			[2]time.Duration{350 * time.Millisecond, 700 * time.Millisecond},
 		},
 		{
-			"then it pauses and tries every Max", middleware.Retry{}, times(6, errDown), 7, nil,
+			"then it pauses and tries every Max",
+			middleware.Retry{},
+			times(6, errDown), 7, nil,
 			[2]time.Duration{15*time.Second + 350*time.Millisecond, 15*time.Second + 700*time.Millisecond},
 		},
 		{"Stop returns the error", middleware.Retry{OnExhausted: stateful.Stop}, times(9, errDown), 4, errDown, [2]time.Duration{350 * time.Millisecond, 700 * time.Millisecond}},
 		{"no tries when Retries is negative", middleware.Retry{Retries: -1, OnExhausted: stateful.Stop}, times(9, errDown), 1, errDown, [2]time.Duration{}},
 		{
-			"a permanent error is not tried again", middleware.Retry{OnExhausted: stateful.Stop},
-			times(9, stateful.Permanent(errDown)), 1, errDown, [2]time.Duration{},
+			"a permanent error is not tried again",
+			middleware.Retry{OnExhausted: stateful.Stop},
+			times(9, stateful.Permanent(errDown)), 1, errDown,
+			[2]time.Duration{},
 		},
 		{
-			"what is not worth another try is permanent", middleware.Retry{OnExhausted: stateful.Stop, Retryable: func(err error) bool { return !errors.Is(err, errDown) }},
-			times(9, errDown), 1, errDown, [2]time.Duration{},
+			"what is not worth another try is permanent",
+			middleware.Retry{OnExhausted: stateful.Stop, Retryable: func(err error) bool { return !errors.Is(err, errDown) }},
+			times(9, errDown), 1, errDown,
+			[2]time.Duration{},
 		},
 		{
-			"a wait is no longer than Max", middleware.Retry{Retries: 5, Base: time.Second, Max: 2 * time.Second}, times(5, errDown), 6, nil,
+			"a wait is no longer than Max",
+			middleware.Retry{Retries: 5, Base: time.Second, Max: 2 * time.Second},
+			times(5, errDown), 6, nil,
 			[2]time.Duration{4500 * time.Millisecond, 9 * time.Second},
 		},
 	} {

@@ -61,7 +61,7 @@ func (b *bank) CommitPrepared(ctx context.Context, p stateful.Producer, handle [
 	}
 	delete(b.reserved, string(handle))
 	b.commits++
-	_, err = b.Memory.Commit(ctx, p, rows)
+	_, err = b.Commit(ctx, p, rows)
 	return err
 }
 

@@ -154,8 +154,11 @@ func TestFaultsOfTheConfigurationAreNamedAllAtOnce(t *testing.T) {
 	db := new(int)
 	ob := outbox.NewWith(outbox.Config{
 		Sinks: []outbox.Sink{
-			outbox.NewMemory("a"), outbox.NewMemory("a"), outbox.Discard(), swallow{}, nil, &faulty{Memory: outbox.NewMemory("x")},
-			joiner{Memory: outbox.NewMemory("j1"), db: db}, joiner{Memory: outbox.NewMemory("j2"), db: db},
+			outbox.NewMemory("a"), outbox.NewMemory("a"), outbox.Discard(),
+			swallow{},
+			nil, &faulty{Memory: outbox.NewMemory("x")},
+			joiner{Memory: outbox.NewMemory("j1"), db: db},
+			joiner{Memory: outbox.NewMemory("j2"), db: db},
 		},
 		BatchRows: -1, RetryBase: -1,
 	})
@@ -168,7 +171,7 @@ func TestFaultsOfTheConfigurationAreNamedAllAtOnce(t *testing.T) {
 			t.Errorf("the faults do not say %q:\n%v", want, err)
 		}
 	}
-	if got := ob.Accepts("a"); got != err {
+	if got := ob.Accepts("a"); !errors.Is(got, err) {
 		t.Errorf("Accepts returned %v, want all faults", got)
 	}
 	if err := outbox.New().Accepts("a"); err == nil {

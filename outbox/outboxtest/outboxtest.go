@@ -38,7 +38,11 @@ func TestSink(t *testing.T, subject func(t *testing.T) Subject) {
 		t.Run(c.promise, func(t *testing.T) {
 			s := &run{T: t, Subject: subject(t)}
 			s.open()
-			t.Cleanup(func() { s.sink.Close() })
+			t.Cleanup(func() {
+				if err := s.sink.Close(); err != nil {
+					t.Errorf("close: %v", err)
+				}
+			})
 			if c.cursor && !s.sink.Traits().Cursor {
 				t.Skip("the sink keeps no cursor, and says so")
 			}
