@@ -268,10 +268,3 @@ func (w *windowTask[E, A]) find(ctx context.Context, f stateful.Firing) (*statef
 	}
 	return c, s, nil
 }
-
-func (p *pane[A]) sort() {
-	if !p.sorted {
-		slices.SortFunc(p.cells, func(a, b *stateful.Cell[A]) int { return strings.Compare(a.Key(), b.Key()) })
-		p.sorted = true
-	}
-}
