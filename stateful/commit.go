@@ -74,7 +74,29 @@ func (t *Task) submit(ctx context.Context) (*flight, error) {
 	}
 	t.mu.Unlock()
 	tx.reset(next)
+	if err := t.bound(ctx); err != nil {
+		return nil, err
+	}
 	return f, t.trimCache(ctx)
+}
+
+// maxInflight is how many commits of a task may be on their way. The batches that a source
+// delivers at once need few; an advance over many commits would hold all of them.
+const maxInflight = 16
+
+// bound waits for the oldest commit when too many are on their way, and so also finds out that
+// they fail.
+func (t *Task) bound(ctx context.Context) error {
+	t.mu.Lock()
+	var oldest *flight
+	if len(t.inflight) > maxInflight {
+		oldest = t.inflight[0]
+	}
+	t.mu.Unlock()
+	if oldest == nil {
+		return nil
+	}
+	return t.await(ctx, oldest)
 }
 
 // breakdown makes err the task's: the state in memory is no longer that of the

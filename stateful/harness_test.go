@@ -1,6 +1,7 @@
 package stateful_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,6 +33,7 @@ type adder struct {
 	before  func(ctx context.Context, tx *stateful.Tx, rec *stateful.Record) error // the sum changes
 	after   func(ctx context.Context, tx *stateful.Tx, rec *stateful.Record) error // everything is done
 	invalid error
+	value   string // instead of the record's
 }
 
 func (h *adder) HandlerName() string           { return h.name }
@@ -51,7 +53,7 @@ func (h *adder) Process(ctx context.Context, tx *stateful.Tx, rec *stateful.Reco
 			return err
 		}
 	}
-	key, number, _ := strings.Cut(string(rec.Value), " ")
+	key, number, _ := strings.Cut(cmp.Or(h.value, string(rec.Value)), " ")
 	n, err := strconv.Atoi(number)
 	if err != nil {
 		return stateful.Permanent(err)

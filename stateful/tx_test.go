@@ -10,15 +10,11 @@ import (
 	"github.com/pondage/pondage/stateful"
 )
 
-// each is a handler that is one function.
+// each is a handler that is one function. What it emits itself is "x 0".
 func each(f func(ctx context.Context, tx *stateful.Tx, value string) error) *timed {
-	return &timed{adder: adder{name: "each", inputs: []string{"in"}, to: "out",
+	return &timed{adder: adder{name: "each", inputs: []string{"in"}, to: "out", value: "x 0",
 		before: func(ctx context.Context, tx *stateful.Tx, rec *stateful.Record) error {
-			if err := f(ctx, tx, string(rec.Value)); err != nil {
-				return err
-			}
-			rec.Value = []byte("x 0")
-			return nil
+			return f(ctx, tx, string(rec.Value))
 		}}}
 }
 
