@@ -39,18 +39,24 @@ func Read(stateDir, logDir string) (*Data, error) {
 }
 
 func open(dir string) (*pebble.DB, error) {
-	db, err := pebble.Open(dir, &pebble.Options{FS: vfs.Default, ReadOnly: true, Logger: silent{}, MemTableSize: 64 << 20})
+	db, err := pebble.Open(dir, &pebble.Options{FS: vfs.Default, ReadOnly: true, Logger: Silent{}, MemTableSize: 64 << 20})
 	if err != nil {
 		return nil, fmt.Errorf("verify: open %s: %w", dir, err)
 	}
 	return db, nil
 }
 
-type silent struct{}
+// Silent keeps Pebble from writing to standard error.
+type Silent struct{}
 
-func (silent) Infof(string, ...any)  {}
-func (silent) Errorf(string, ...any) {}
-func (silent) Fatalf(format string, args ...any) {
+// Infof implements [pebble.Logger].
+func (Silent) Infof(string, ...any) {}
+
+// Errorf implements [pebble.Logger].
+func (Silent) Errorf(string, ...any) {}
+
+// Fatalf implements [pebble.Logger].
+func (Silent) Fatalf(format string, args ...any) {
 	panic(fmt.Sprintf(format, args...)) // of a reader: nothing is lost
 }
 
