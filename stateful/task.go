@@ -347,8 +347,8 @@ func (t *Task) close(ctx context.Context, why error) error {
 		return fmt.Errorf("close task %s: %w", t.id, context.Cause(ctx))
 	}
 	defer t.give()
-	f, err := t.lastFlight()
-	if f != nil {
+	var err error
+	if f, _ := t.lastFlight(); f != nil { // one that failed was told to whoever waited for it
 		err = t.await(ctx, f)
 	}
 	t.mu.Lock()
