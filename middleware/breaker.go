@@ -57,7 +57,7 @@ func (c CircuitBreaker) Middleware(h message.HandlerFunc) message.HandlerFunc {
 			if done != nil {
 				out, err := guard(h, msg)
 				if msg.Context().Err() != nil {
-					done(errNotCounted)
+					done(stateful.ErrNoOutcome)
 				} else {
 					done(err)
 				}
@@ -70,9 +70,6 @@ func (c CircuitBreaker) Middleware(h message.HandlerFunc) message.HandlerFunc {
 	}
 	return forEnvelopes(h, plain, func(p *stateful.Policy) { p.Breaker = b })
 }
-
-// errNotCounted is an outcome that says nothing: the attempt was cut short.
-var errNotCounted = errors.New("middleware: the attempt was cut short")
 
 // breaker is a [stateful.Breaker].
 type breaker struct {
@@ -88,7 +85,7 @@ func newBreaker(c CircuitBreaker) *breaker {
 	b.cb = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
 		Name: c.Name, MaxRequests: 1, Timeout: c.For,
 		ReadyToTrip: func(n gobreaker.Counts) bool { return n.ConsecutiveFailures >= c.Failures },
-		IsExcluded:  func(err error) bool { return err != nil && (errors.Is(err, errNotCounted) || !c.Failure(err)) },
+		IsExcluded:  func(err error) bool { return err != nil && (errors.Is(err, stateful.ErrNoOutcome) || !c.Failure(err)) },
 		OnStateChange: func(name string, from, to gobreaker.State) {
 			if to == gobreaker.StateOpen {
 				b.mu.Lock()

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -250,6 +251,63 @@ func TestProcessorPausesWhileTheBreakerIsOpen(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Every record fails once: no two failures are in a row, though no batch succeeds whole.
+func TestSuccessesBetweenFailuresKeepTheBreakerClosed(t *testing.T) {
+	in(t, func(t *testing.T) {
+		var changes []string
+		names := []string{"a", "b", "c", "d", "e", "f", "g", "h"}
+		once := func(name string, run int) error {
+			if name > "a" && run == 1 {
+				return errDown
+			}
+			return nil
+		}
+		r := run(t, memory.New(), once, names, middleware.Retry{}.Middleware, middleware.CircuitBreaker{
+			Failures: 2, OnChange: func(_, _, to string) { changes = append(changes, to) },
+		}.Middleware)
+		if err := r.stop(time.Minute); err != nil {
+			t.Error(err)
+		}
+		r.want(t, "out", names...)
+		if changes != nil {
+			t.Errorf("the breaker went %q", changes)
+		}
+	})
+}
+
+// A read that failed says nothing about the handler: the one attempt that a half-open breaker lets
+// through must not close it.
+func TestStoreFailureDoesNotCloseTheBreaker(t *testing.T) {
+	in(t, func(t *testing.T) {
+		var changes []string
+		var r atomic.Pointer[rig]
+		down := func(_ string, run int) error {
+			if run < 5 {
+				return errDown
+			}
+			return nil
+		}
+		r.Store(run(t, memory.New(), down, []string{"a"}, middleware.Retry{}.Middleware, middleware.CircuitBreaker{
+			Failures: 2, OnChange: func(_, _, to string) {
+				if changes = append(changes, to); len(changes) == 2 {
+					c := r.Load().commits
+					c.mu.Lock()
+					c.reads = 1
+					c.mu.Unlock()
+				}
+			},
+		}.Middleware))
+		if err := r.Load().stop(time.Minute); err != nil {
+			t.Error(err)
+		}
+		r.Load().want(t, "out", "a")
+		// Two failures, the read that fails, a failure that opens it again, a success.
+		if want := []string{"open", "half-open", "open", "half-open", "closed"}; !slices.Equal(changes, want) {
+			t.Errorf("the breaker went %q, want %q", changes, want)
+		}
+	})
 }
 
 // T2: without the rule the batch would fail with its record, or its neighbours

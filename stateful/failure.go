@@ -138,9 +138,9 @@ func (t *Task) pause(ctx context.Context, d time.Duration, why string) error {
 	return sleepUntil(ctx, d, t.p.draining, t.leaving)
 }
 
-// attempt runs f under the policy's breaker and turns a panic into an error.
-// f must have rolled nothing back.
-func (t *Task) attempt(ctx context.Context, pol *Policy, f func() error) (err error) {
+// attempt runs f, which handles records and counts those that were done, under the
+// policy's breaker. It turns a panic into an error.
+func (t *Task) attempt(ctx context.Context, pol *Policy, records *int, f func() error) error {
 	if pol.Breaker == nil {
 		return guard(f)
 	}
@@ -153,8 +153,15 @@ func (t *Task) attempt(ctx context.Context, pol *Policy, f func() error) (err er
 			continue
 		}
 		err := guard(f)
+		if err != nil && *records > 0 {
+			// Failures are in a row only when no record succeeded in between.
+			done(nil)
+			if done, _ = pol.Breaker.Allow(); done == nil {
+				return err
+			}
+		}
 		if isTaskFault(err) || ctx.Err() != nil {
-			done(nil) // not the handler's
+			done(ErrNoOutcome)
 		} else {
 			done(err)
 		}

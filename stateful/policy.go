@@ -2,6 +2,7 @@ package stateful
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"time"
 )
@@ -46,9 +47,15 @@ const (
 // several goroutines.
 type Breaker interface {
 	// Allow returns either how long to wait before asking again, or done, to be called
-	// once with the outcome of the attempt. A wait is no attempt (F1).
+	// once with the outcome of the attempt: nil, the handler's error, or
+	// [ErrNoOutcome]. A wait is no attempt (F1).
 	Allow() (done func(error), wait time.Duration)
 }
+
+// ErrNoOutcome is what a [Breaker] is told of an attempt that says nothing about the
+// handler: it was cut short, or the task's store failed. It counts neither as
+// success nor as failure.
+var ErrNoOutcome = errors.New("stateful: the attempt has no outcome")
 
 type policyKey struct{}
 

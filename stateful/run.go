@@ -142,7 +142,7 @@ func (t *Task) records(ctx context.Context, pol *Policy, b *Batch, input int, re
 	retried := false // the first of recs failed before
 	for len(recs) > 0 {
 		done := 0
-		err := t.attempt(ctx, pol, func() error { return t.span(ctx, pol, b, input, recs, &done) })
+		err := t.attempt(ctx, pol, &done, func() error { return t.span(ctx, pol, b, input, recs, &done) })
 		recs = recs[done:]
 		if err == nil || retried && done > 0 {
 			t.attempts = attempts{} // what they were counted for is done; the next may have no name of its own
