@@ -5,12 +5,16 @@ import (
 	"unsafe"
 )
 
-// cell is a value in one block of memory: its length in four bytes, the value,
+// cell is a value in one block of memory: its length in four bytes, of which the
+// highest bit says whether the key is in the tree, the value,
 // and spare room up to the next multiple of 16, where the allocator would leave it
 // anyway. A slice in its place would cost 16 bytes more for every entry.
 type cell struct{ block *byte }
 
-const cellHeader = 4
+const (
+	cellHeader  = 4
+	cellOrdered = 1 << 31
+)
 
 func cellSize(n int) int { return (cellHeader + n + 15) &^ 15 }
 
@@ -26,8 +30,18 @@ func (cell) put(block, value []byte) {
 	copy(block[cellHeader:], value)
 }
 
-func (c cell) len() int {
-	return int(binary.LittleEndian.Uint32(unsafe.Slice(c.block, cellHeader)))
+func (c cell) header() []byte { return unsafe.Slice(c.block, cellHeader) }
+
+func (c cell) len() int { return int(binary.LittleEndian.Uint32(c.header()) &^ cellOrdered) }
+
+func (c cell) ordered() bool { return c.header()[3]&0x80 != 0 }
+
+func (c cell) setOrdered(yes bool) {
+	h := c.header()
+	h[3] &^= 0x80
+	if yes {
+		h[3] |= 0x80
+	}
 }
 
 // value returns the value itself, not nil when it is empty.
@@ -43,6 +57,8 @@ func (c cell) overwrite(value []byte) bool {
 	if size != cellSize(c.len()) {
 		return false
 	}
+	ordered := c.ordered()
 	c.put(unsafe.Slice(c.block, size), value)
+	c.setOrdered(ordered)
 	return true
 }

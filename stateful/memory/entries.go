@@ -1,13 +1,19 @@
 package memory
 
-import "github.com/tidwall/btree"
+import (
+	"slices"
+
+	"github.com/tidwall/btree"
+)
 
 // entries is an ordered map that owns its values. A tree alone would do; but
 // most calls ask for, or overwrite, one key, which a hash finds three times
-// faster among 100 K.
+// faster among 100 K, and most keys are gone again before anybody asks for the order:
+// a key comes into the tree with the next scan.
 type entries struct {
 	values map[string]cell
-	order  btree.Set[string]
+	order  btree.Set[string] // of the keys whose cells say so
+	fresh  []string          // the others, and some that were deleted or are there twice
 }
 
 // get returns the value itself, not a copy.
@@ -21,23 +27,68 @@ func (e *entries) get(key string) ([]byte, bool) {
 
 // set copies value into the entry of key, in place when it fits.
 func (e *entries) set(key string, value []byte) {
-	c, ok := e.values[key]
-	if ok && c.overwrite(value) {
+	old, ok := e.values[key]
+	if ok && old.overwrite(value) {
 		return
 	}
-	if !ok {
+	c := newCell(value)
+	if ok {
+		c.setOrdered(old.ordered())
+	} else {
 		if e.values == nil {
 			e.values = map[string]cell{}
 		}
-		e.order.Insert(key)
+		e.add(key)
 	}
-	e.values[key] = newCell(value)
+	e.values[key] = c
+}
+
+// add takes note of a key that is not in values yet.
+func (e *entries) add(key string) {
+	const few = 1024
+	if n := len(e.fresh); n >= few && n > 2*(len(e.values)-e.order.Len()) {
+		e.sweep()
+	}
+	e.fresh = append(e.fresh, key)
+}
+
+// sweep keeps what must be in fresh, once.
+func (e *entries) sweep() {
+	kept := e.fresh[:0]
+	for _, key := range e.fresh {
+		if c, ok := e.values[key]; ok && !c.ordered() {
+			c.setOrdered(true) // for now, so that it is kept once
+			kept = append(kept, key)
+		}
+	}
+	for _, key := range kept {
+		e.values[key].setOrdered(false)
+	}
+	clear(e.fresh[len(kept):])
+	e.fresh = kept
+}
+
+// arrange brings all keys into the tree.
+func (e *entries) arrange() {
+	if len(e.fresh) == 0 {
+		return
+	}
+	slices.Sort(e.fresh)
+	for _, key := range e.fresh {
+		if c, ok := e.values[key]; ok && !c.ordered() {
+			c.setOrdered(true)
+			e.order.Insert(key)
+		}
+	}
+	e.fresh = nil
 }
 
 func (e *entries) delete(key string) {
-	if _, ok := e.values[key]; ok {
+	if c, ok := e.values[key]; ok {
 		delete(e.values, key)
-		e.order.Delete(key)
+		if c.ordered() {
+			e.order.Delete(key)
+		}
 	}
 }
 
@@ -54,6 +105,7 @@ func (c *chunk) fill(e *entries, from, to string, limit int) {
 	if c.buf == nil {
 		c.buf = []byte{} // an empty value is not nil
 	}
+	e.arrange()
 	e.order.Ascend(from, func(key string) bool {
 		if to != "" && key >= to {
 			return false
