@@ -310,6 +310,25 @@ func TestStoreFailureDoesNotCloseTheBreaker(t *testing.T) {
 	})
 }
 
+// Without a policy a failure gives the envelope back, and what comes again is the failed record alone.
+func TestWhatCameBeforeAFailureIsKept(t *testing.T) {
+	in(t, func(t *testing.T) {
+		r := run(t, memory.New(), func(name string, run int) error {
+			if name == "b" && run < 4 {
+				return errDown
+			}
+			return nil
+		}, []string{"a", "b", "c"})
+		if err := r.stop(time.Minute); err != nil {
+			t.Error(err)
+		}
+		r.want(t, "out", "a", "b", "c")
+		if r.echo.runs["a"] != 1 || r.source.delivered() != 4 {
+			t.Errorf("a ran %d times in %d deliveries, want 1 and 4", r.echo.runs["a"], r.source.delivered())
+		}
+	})
+}
+
 // T2: without the rule the batch would fail with its record, or its neighbours
 // would be in another transaction.
 func TestPoisonRecordAloneIsDeadLettered(t *testing.T) {

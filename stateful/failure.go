@@ -78,7 +78,7 @@ func (t *Task) judge(ctx context.Context, pol *Policy, what failing, err error) 
 	switch {
 	case !permanent && retry == nil:
 		if pol.DeadLetter == nil || !pol.DeadLetter(err) {
-			return giveBack, err
+			return giveBack, nil
 		}
 	case !permanent && a.tries <= retry.Retries:
 		return again, t.pause(ctx, Backoff(a.tries, retry.Base, retry.Max), "")

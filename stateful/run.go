@@ -166,7 +166,7 @@ func (t *Task) records(ctx context.Context, pol *Policy, b *Batch, input int, re
 		case stop != nil:
 			return stop
 		case v == giveBack:
-			return fmt.Errorf("%s: %w", t.name(what), err)
+			return errors.Join(fmt.Errorf("%s: %w", t.name(what), err), t.keep(ctx, b))
 		case v == bury:
 			t.tx.savepoint(rec)
 			if err := t.deadLetter(b, rec, nil, err); err != nil {
@@ -184,6 +184,19 @@ func (t *Task) records(ctx context.Context, pol *Policy, b *Batch, input int, re
 		}
 	}
 	return nil
+}
+
+// keep commits what the records before a failed one did: delivered again, they lie
+// below the position. Without positions the whole batch is undone.
+func (t *Task) keep(ctx context.Context, b *Batch) error {
+	if b.Log == "" || !t.changed {
+		return nil
+	}
+	f, err := t.submit(ctx)
+	if err != nil {
+		return err
+	}
+	return t.await(ctx, f)
 }
 
 // advanceError is a failure after the record in hand was done with.
