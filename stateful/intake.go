@@ -29,6 +29,13 @@ func (in *intake) Subscribe(ctx context.Context, topic string) (<-chan *message.
 	} else {
 		from, err = in.sub.Subscribe(ctx, topic)
 	}
+	if err != nil && ctx.Err() != nil && isClosed(in.p.draining) {
+		// Told to end before it began. With an error the router would wait, when it
+		// closes, for handlers that never start.
+		none := make(chan *message.Message)
+		close(none)
+		return none, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("stateful: handler %q: subscribe to %q: %w", in.reg.name, topic, err)
 	}
