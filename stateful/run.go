@@ -150,40 +150,54 @@ func (t *Task) records(ctx context.Context, pol *Policy, b *Batch, input int, re
 		if err == nil {
 			continue
 		}
-		var adv *advanceError
-		if errors.As(err, &adv) {
-			return adv.err // the record itself is done
-		}
-		if len(recs) == 0 {
+		buried, again, err := t.recordFailed(ctx, pol, b, input, recs, err)
+		if err != nil {
 			return err
 		}
-		t.tx.rollback()
-		rec := &recs[0]
-		what := failing{p: b.Partition, log: b.Log, off: rec.Offset, id: rec.ID}
-		v, stop := t.judge(ctx, pol, what, err)
-		retried = v == again
-		switch {
-		case stop != nil:
-			return stop
-		case v == giveBack:
-			return errors.Join(fmt.Errorf("%s: %w", t.name(what), err), t.keep(ctx, b))
-		case v == bury:
-			t.tx.savepoint(rec)
-			if err := t.deadLetter(b, rec, nil, err); err != nil {
-				return TaskFault(fmt.Errorf("dead-letter %s: %w", t.name(what), err))
-			}
-			if err := t.finish(input, b, rec); err != nil {
-				return err
-			}
-			recs, t.attempts = recs[1:], attempts{}
-			if t.tx.full() {
-				if _, err := t.submit(ctx); err != nil {
-					return err
-				}
-			}
+		if retried = again; buried {
+			recs = recs[1:]
 		}
 	}
 	return nil
+}
+
+// recordFailed undoes the first of recs and decides what becomes of it. It is apart from
+// records for its large frame, which would make the stack of every message's goroutine
+// grow once more.
+func (t *Task) recordFailed(ctx context.Context, pol *Policy, b *Batch, input int, recs []Record, cause error) (buried, retried bool, err error) {
+	var adv *advanceError
+	if errors.As(cause, &adv) {
+		return false, false, adv.err // the record itself is done
+	}
+	if len(recs) == 0 {
+		return false, false, cause
+	}
+	t.tx.rollback()
+	rec := &recs[0]
+	what := failing{p: b.Partition, log: b.Log, off: rec.Offset, id: rec.ID}
+	v, stop := t.judge(ctx, pol, what, cause)
+	switch {
+	case stop != nil:
+		return false, false, stop
+	case v == giveBack:
+		return false, false, errors.Join(fmt.Errorf("%s: %w", t.name(what), cause), t.keep(ctx, b))
+	case v != bury:
+		return false, true, nil
+	}
+	t.tx.savepoint(rec)
+	if err := t.deadLetter(b, rec, nil, cause); err != nil {
+		return false, false, TaskFault(fmt.Errorf("dead-letter %s: %w", t.name(what), err))
+	}
+	if err := t.finish(input, b, rec); err != nil {
+		return false, false, err
+	}
+	t.attempts = attempts{}
+	if t.tx.full() {
+		if _, err := t.submit(ctx); err != nil {
+			return false, false, err
+		}
+	}
+	return true, false, nil
 }
 
 // keep commits what the records before a failed one did: delivered again, they lie
