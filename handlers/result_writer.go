@@ -33,9 +33,21 @@ func newResultWriter[E, A any](w Window[E, A]) *resultWriter[A] {
 	case w.Out != nil:
 		o.encode = stateful.Encoder[Result[A]](w.Out)
 	default:
-		o.value = stateful.Encoder[A](stateful.JSONCodec{})
+		o.value = valueJSON[A]()
 	}
 	return o
+}
+
+// valueJSON returns the encoder of values: encoding/json, which costs as much as all the rest
+// of a result when the value is a plain count.
+func valueJSON[A any]() func([]byte, *A) ([]byte, error) {
+	switch any((*A)(nil)).(type) {
+	case *int:
+		return func(b []byte, v *A) ([]byte, error) { return strconv.AppendInt(b, int64(*any(v).(*int)), 10), nil }
+	case *int64:
+		return func(b []byte, v *A) ([]byte, error) { return strconv.AppendInt(b, *any(v).(*int64), 10), nil }
+	}
+	return stateful.Encoder[A](stateful.JSONCodec{})
 }
 
 // emit emits one result. A value that cannot be encoded is a permanent error.
