@@ -264,7 +264,7 @@ func (p *Processor) Run(ctx context.Context, router *message.Router) error {
 	err = errors.Join(err, p.Close(context.WithoutCancel(ctx)))
 	if router != nil {
 		cancel()
-		err = errors.Join(err, router.Close(), <-ended)
+		err = errors.Join(err, closeRouter(router, ended))
 	}
 	if p.cfg.Outbox != nil {
 		err = errors.Join(err, p.cfg.Outbox.Close())
@@ -272,6 +272,17 @@ func (p *Processor) Run(ctx context.Context, router *message.Router) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return errors.Join(p.stopErr, err)
+}
+
+// closeRouter closes a router whose context was cancelled, once it runs: a Close before that would
+// keep it from starting its handlers, and then wait for them.
+func closeRouter(router *message.Router, ended <-chan error) error {
+	select {
+	case <-router.Running():
+		return errors.Join(router.Close(), <-ended)
+	case err := <-ended:
+		return err // it never ran
+	}
 }
 
 func (p *Processor) tickAll() {

@@ -59,3 +59,27 @@ func TestRunThatIsToldToEndWhileItSubscribesEndsAtOnce(t *testing.T) {
 		t.Error("Run waits for handlers that never began")
 	}
 }
+
+func TestRunThatIsToldToEndBeforeItBeginsEndsAtOnce(t *testing.T) {
+	for range 50 {
+		const closeTimeout = time.Minute
+		router, err := message.NewRouter(message.RouterConfig{CloseTimeout: closeTimeout}, watermill.NopLogger{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := stateful.NewProcessor(stateful.Config{App: "app", Source: slowStart{make(chan struct{})}, Backend: memory.New()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.AddTo(router, nothing{}); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), closeTimeout/2)
+		ended, stop := context.WithCancel(ctx)
+		stop()
+		if err := p.Run(ended, router); err != nil || ctx.Err() != nil {
+			t.Fatalf("Run returns %v, %v", err, ctx.Err())
+		}
+		cancel()
+	}
+}
