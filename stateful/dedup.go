@@ -22,8 +22,19 @@ type dedupGen struct {
 var errDedupFull = errors.New("stateful: the marks of records already seen have reached Limits.DedupMarks: " +
 	"raise it, shorten Limits.DedupFor, or set Limits.DedupWeaken to forget the oldest")
 
-func dedupKey(gen int64, id string) string {
-	return string(AppendOrdered([]byte(spaceDedup), gen)) + id
+func dedupKey(gen int64, id string) string { return string(appendDedupKey(nil, gen, id)) }
+
+func appendDedupKey(b []byte, gen int64, id string) []byte {
+	return append(AppendOrdered(append(b, spaceDedup...), gen), id...)
+}
+
+// markKey is dedupKey; most records are looked up and marked under one key.
+func (t *Task) markKey(gen int64, id string) string {
+	t.key = appendDedupKey(t.key[:0], gen, id)
+	if string(t.key) != t.lastMark {
+		t.lastMark = string(t.key)
+	}
+	return t.lastMark
 }
 
 // seen reports whether a record of this id was committed before.
@@ -32,7 +43,7 @@ func (t *Task) seen(ctx context.Context, tx *Tx, id string) (bool, error) {
 		if g.count == 0 {
 			continue
 		}
-		v, err := tx.get(ctx, dedupKey(g.index, id))
+		v, err := tx.get(ctx, t.markKey(g.index, id))
 		if err != nil || v != nil {
 			return v != nil, err
 		}
@@ -65,7 +76,7 @@ func (t *Task) mark(tx *Tx, id string) error {
 	}
 	last := &m.dedup[len(m.dedup)-1]
 	last.count++
-	tx.put(dedupKey(last.index, id), []byte{})
+	tx.put(t.markKey(last.index, id), []byte{})
 	return nil
 }
 
@@ -75,6 +86,11 @@ func (t *Task) sweepMarks(ctx context.Context, tx *Tx) error {
 	if len(m.dedup) == 0 || m.dedup[0].index > t.generation(tx)-dedupGenerations && !t.dropMarks {
 		return nil
 	}
+	return t.sweepOldest(ctx, tx)
+}
+
+func (t *Task) sweepOldest(ctx context.Context, tx *Tx) error {
+	m := &t.meta
 	old := &m.dedup[0]
 	removed := 0
 	from, to := dedupKey(old.index, ""), dedupKey(old.index+1, "")

@@ -68,6 +68,9 @@ func TaskFault(err error) error {
 }
 
 func isTaskFault(err error) bool {
+	if err == nil {
+		return false
+	}
 	var t *taskError
 	return errors.As(err, &t) || errors.Is(err, ErrFenced) || errors.Is(err, ErrCommitUnknown) || errors.Is(err, ErrClosed)
 }

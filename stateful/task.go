@@ -46,7 +46,8 @@ type Task struct {
 	dropMarks bool
 	failures  int // in a row, for the back-off
 	attempts  attempts
-	key       []byte // the last one that was checked
+	key       []byte // memory to build a key in
+	lastMark  string // the key that a mark was last looked up or made under
 
 	mu       sync.Mutex // guards what follows
 	life     uint64     // rises when the task is shut
