@@ -217,3 +217,36 @@ func TestEncodeAndOutReplaceTheShape(t *testing.T) {
 		t.Errorf("JSON by codec\n%s\nby hand\n%s", a, b)
 	}
 }
+
+// partitioned is a source of two partitions that tells how it spreads keys.
+type partitioned struct{ stateful.Source }
+
+func (partitioned) Traits() stateful.SourceTraits {
+	return stateful.SourceTraits{Position: true, Seek: true, Partitions: 2, Partitioner: stateful.Murmur2Partitioner}
+}
+
+// O4: a key whose records come from a partition that is not its own stops the
+// processor, unless the user promised that it is right so.
+func TestAKeyMustFollowThePartitions(t *testing.T) {
+	var here, there string // of partition 0 and of partition 1
+	for _, k := range []string{"a", "b", "c", "d", "e", "f"} {
+		if stateful.Murmur2Partitioner([]byte(k), 2) == 0 {
+			here = k
+		} else {
+			there = k
+		}
+	}
+	for _, promised := range []bool{false, true} {
+		w := counting()
+		w.PartitionedBySource = promised
+		e := newEngine(t, w, func(c *stateful.Config) { c.Source = partitioned{} })
+		e.send(event{Key: here, At: 1})
+		err := e.try(event{Key: there, At: 2})
+		if promised != (err == nil) || err != nil && !strings.Contains(err.Error(), "PartitionedBySource") {
+			t.Errorf("promised %t: err = %v, want a refusal that tells the ways out only without the promise", promised, err)
+		}
+		if !promised && e.p.Ready() == nil {
+			t.Error("the processor goes on after a key of another partition")
+		}
+	}
+}
