@@ -1,0 +1,187 @@
+package stateful
+
+import (
+	"encoding/hex"
+	"flag"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var updateTask = flag.Bool("update-task", false, "write the files of testdata/task that are missing")
+
+// golden is a stored entry that every later version must open. Its file, key and value in
+// hexadecimal, is written once, by -update-task, and never changed: a new format gets new files.
+type golden struct {
+	name  string
+	now   Entry // as it is written today
+	check func(t *testing.T, e Entry)
+}
+
+var (
+	metaWithAll = meta{
+		incarnation: 2, nextRow: 300, watermark: -1, advanced: -1000, fired: Firing{Time: 7, Kind: 3, Key: "ana"},
+		inputs: []inputMeta{
+			{topic: "in", pos: Position{Log: "log-1", Offset: 4096}, maxTime: 1000},
+			{topic: "other", maxTime: math.MinInt64},
+		},
+		published: map[string]uint64{"b": 2, "a": 299},
+		dedup:     []dedupGen{{index: 20000, count: 3}, {index: 20001, count: 0}},
+	}
+	metaOfANewTask = meta{incarnation: 1, nextRow: 1, watermark: math.MinInt64, advanced: math.MinInt64, fired: noFiring}
+	rowWithAll     = Row{Seq: 258, Topic: "out", Key: []byte("ana"), Payload: []byte(`{"n":1}`), Time: -1,
+		Headers: []Header{{"a", "1"}, {"a", ""}}}
+	rowWithLittle = Row{Seq: 1, Topic: "out", Key: []byte{}, Payload: []byte{}, Time: NoTime}
+	aTimer        = Timer{Kind: ProcessingTime, Time: -2, Namespace: "reminders", Key: "ana"}
+	aHandle       = Prepared{Sink: "bank", Seq: 258, Handle: []byte{0, 1, 255}}
+)
+
+func goldens(t *testing.T) []golden {
+	meta1 := func(want meta) func(*testing.T, Entry) {
+		return func(t *testing.T, e Entry) {
+			got, err := parseMeta(e.Value)
+			if want.published == nil {
+				want.inputs, want.published, want.dedup = []inputMeta{}, map[string]uint64{}, []dedupGen{}
+			}
+			same(t, err, got, want)
+		}
+	}
+	row1 := func(want Row) func(*testing.T, Entry) {
+		return func(t *testing.T, e Entry) {
+			got, err := parseRow(e.Key, e.Value)
+			same(t, err, got, want)
+		}
+	}
+	codec, err := NewStateCodec(StateCodecConfig[int]{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	five := 5
+	value, err := codec.Append(nil, &five, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := NewTable(&Task{}, "sums", codec)
+	return []golden{
+		{"v1-meta", Entry{spaceMeta, metaWithAll.append(nil)}, meta1(metaWithAll)},
+		{"v1-meta-new", Entry{spaceMeta, metaOfANewTask.append(nil)}, meta1(metaOfANewTask)},
+		{"v1-row", Entry{rowKey(258), appendRow(nil, &rowWithAll)}, row1(rowWithAll)},
+		{"v1-row-little", Entry{rowKey(1), appendRow(nil, &rowWithLittle)}, row1(rowWithLittle)},
+		{"v1-timer", Entry{timerKey(aTimer), []byte{}}, func(t *testing.T, e Entry) {
+			got, err := parseTimerKey(e.Key)
+			same(t, err, got, aTimer)
+		}},
+		{"v1-prepared", Entry{preparedKey(aHandle), aHandle.Handle}, func(t *testing.T, e Entry) {
+			got, err := parsePrepared(e)
+			same(t, err, got, aHandle)
+		}},
+		{"v1-table", Entry{table.Fresh([]byte("ana")).full, value}, func(t *testing.T, e Entry) {
+			c := table.add(e.Key)
+			err := table.decode(c, e.Value)
+			same(t, err, fmt.Sprint(c.Key(), " ", c.val), "ana 5")
+		}},
+		// Only ever looked for, never taken apart.
+		{"v1-mark", Entry{dedupKey(20000, "id-1"), []byte{}}, nil},
+		{"v1-user", Entry{spaceUser + "ana", []byte("5")}, nil},
+	}
+}
+
+func same(t *testing.T, err error, got, want any) {
+	t.Helper()
+	all := cmp.Exporter(func(reflect.Type) bool { return true })
+	if diff := cmp.Diff(want, got, all); err != nil || diff != "" {
+		t.Errorf("it is read as something else: %v\n%s", err, diff)
+	}
+}
+
+func TestOldEntriesOfTasksStillOpen(t *testing.T) {
+	for _, g := range goldens(t) {
+		t.Run(g.name, func(t *testing.T) {
+			file := filepath.Join("testdata", "task", g.name+".golden")
+			stored, err := os.ReadFile(file)
+			if os.IsNotExist(err) && *updateTask {
+				stored = fmt.Appendf(nil, "%x\n%x\n", g.now.Key, g.now.Value)
+				err = os.WriteFile(file, stored, 0o644)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines := strings.Split(string(stored), "\n")
+			key, err1 := hex.DecodeString(lines[0])
+			value, err2 := hex.DecodeString(lines[1])
+			if err1 != nil || err2 != nil {
+				t.Fatal(err1, err2)
+			}
+			e := Entry{string(key), value}
+			if g.check != nil {
+				g.check(t, e)
+			}
+			if now := g.now; now.Key != e.Key || string(now.Value) != string(e.Value) {
+				t.Errorf("is now written as\n%x\n%x\nwas\n%x\n%x\na changed format needs a version of its own", now.Key, now.Value, e.Key, e.Value)
+			}
+		})
+	}
+}
+
+func TestNewerEntriesOfTasksAreRefused(t *testing.T) {
+	for _, v := range []byte{0, 2, 255} {
+		m := metaWithAll.append(nil)
+		m[0] = v
+		_, errMeta := parseMeta(m)
+		row := appendRow(nil, &rowWithAll)
+		row[0] = v
+		_, errRow := parseRow(rowKey(258), row)
+		for _, err := range []error{errMeta, errRow} {
+			if err == nil || !strings.Contains(err.Error(), "or a newer one") {
+				t.Errorf("version %d: err = %v, want one that says to use a newer program", v, err)
+			}
+		}
+	}
+}
+
+// Bytes that no version wrote are refused, and what is read is written as it was.
+func FuzzEntriesOfTasks(f *testing.F) {
+	f.Add(metaWithAll.append(nil))
+	f.Add(metaOfANewTask.append(nil))
+	f.Add(appendRow(nil, &rowWithAll))
+	f.Add([]byte(timerKey(aTimer)))
+	f.Add([]byte(preparedKey(aHandle)))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if m, err := parseMeta(b); err == nil {
+			again, err := parseMeta(m.append(nil))
+			same(t, err, again, m)
+		}
+		if row, err := parseRow(rowKey(1), b); err == nil {
+			again, err := parseRow(rowKey(1), appendRow(nil, &row))
+			same(t, err, again, row)
+		}
+		if timer, err := parseTimerKey(string(b)); err == nil {
+			again, err := parseTimerKey(timerKey(timer))
+			same(t, err, again, timer)
+		}
+		if p, err := parsePrepared(Entry{Key: string(b)}); err == nil && preparedKey(p) != string(b) {
+			t.Errorf("the key %x is written again as %x", b, preparedKey(p))
+		}
+	})
+}
+
+// Keys of rows and timers are in the order of their numbers, below zero too.
+func FuzzKeysKeepOrder(f *testing.F) {
+	f.Add(int64(-1), int64(0))
+	f.Add(int64(math.MinInt64), int64(math.MaxInt64))
+	f.Fuzz(func(t *testing.T, a, b int64) {
+		ka, kb := timerKey(Timer{Kind: EventTime, Time: a, Key: "z"}), timerKey(Timer{Kind: EventTime, Time: b, Key: "a"})
+		if a < b && ka >= kb {
+			t.Errorf("the timer of %d comes after that of %d", a, b)
+		}
+		if a, b := uint64(a)>>1, uint64(b)>>1; a < b && rowKey(a) >= rowKey(b) {
+			t.Errorf("row %d comes after row %d", a, b)
+		}
+	})
+}
