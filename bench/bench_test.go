@@ -17,7 +17,7 @@ func TestEveryRowRunsAndCountsWhatWasSent(t *testing.T) {
 				t.Fatal(err)
 			}
 			o.pool = 10_000
-			e := newEnv(o)
+			e := newEnv(o, t.Output())
 			defer e.close()
 			if err := r.measure(e); err != nil {
 				t.Fatal(err)

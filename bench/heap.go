@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"runtime"
 	"time"
 )
@@ -9,7 +8,7 @@ import (
 // heap measures what a million open (key, window) pairs of a count take.
 func heap(e *env) error {
 	pairs := int(max(1_000_000*min(e.o.scale, 1), minEvents))
-	fmt.Printf("\nheap: open (key, window) pairs of a count; memory: the state lives and dies with the process\n")
+	e.printf("\nheap: open (key, window) pairs of a count; memory: the state lives and dies with the process; to reach: <= 250 MB\n")
 	for _, windows := range []int{1, 10} {
 		keys := pairs / windows
 		p, err := newPoolOf(pairs, keys, false, func(i int) int { return i % keys })
@@ -29,7 +28,7 @@ func heap(e *env) error {
 		if err != nil {
 			return err
 		}
-		fmt.Printf("  %d pairs, %d keys x %d windows: %.1f MB, %.0f B a pair\n", pairs, keys, windows,
+		e.printf("  %d pairs, %d keys x %d windows: %.1f MB, %.0f B a pair\n", pairs, keys, windows,
 			float64(after-before)/1e6, float64(after-before)/float64(pairs))
 		if err := p.free(); err != nil {
 			return err

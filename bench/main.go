@@ -81,7 +81,7 @@ func run(args []string) error {
 	}
 	fmt.Printf("go run ./bench %s\n%s %s/%s, %d cores, %s\n", strings.Join(args, " "),
 		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0), time.Now().UTC().Format("2006-01-02 15:04 MST"))
-	e := newEnv(o)
+	e := newEnv(o, os.Stdout)
 	defer e.close()
 	for _, r := range rows() {
 		if !o.run.MatchString(r.name) {

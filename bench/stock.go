@@ -13,11 +13,10 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/ThreeDotsLabs/watermill/pubsub/gochannel"
 
+	"github.com/pondage/pondage/handlers"
 	"github.com/pondage/pondage/outbox"
 	"github.com/pondage/pondage/stateful"
 	"github.com/pondage/pondage/stateful/memory"
-
-	"github.com/pondage/pondage/handlers"
 )
 
 // newGoChannel returns Watermill's in-memory Pub/Sub as one uses it to keep order: Publish
@@ -53,7 +52,7 @@ func stockCounter(p *pool, total int64, w *stopwatch) (sample, error) {
 	var s sample
 	err = running(router, func(context.Context) error {
 		w.start()
-		err := publish(ps, p, total, func(part int) string { return stockTopic(part) }, false)
+		err := publish(ps, p, total, stockTopic, false)
 		for _, c := range counters {
 			c.advance(math.MaxInt64)
 			out.dropped(c.late)
