@@ -1,6 +1,7 @@
 package verify_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -33,11 +34,12 @@ func TestKilledAtAnyMoment(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	end := time.Now().Add(length)
+	ctx, cancel := context.WithTimeout(t.Context(), length)
+	defer cancel()
 	var kills, looks int
 	rounds := 0
-	for ; rounds < 2 || time.Now().Before(end); rounds++ {
-		r := &round{t: t, seed: seed + uint64(rounds), end: end}
+	for ; rounds < 2 || ctx.Err() == nil; rounds++ {
+		r := &round{t: t, seed: seed + uint64(rounds), time: ctx}
 		if !t.Run(fmt.Sprintf("seed=%d", r.seed), r.run) {
 			t.Fatalf("repeat with PONDAGE_KILL_SEED=%d", r.seed)
 		}
@@ -50,7 +52,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 type round struct {
 	t     *testing.T
 	seed  uint64
-	end   time.Time
+	time  context.Context // while it lasts, lives are short
 	rng   *rand.Rand
 	w     verify.Life
 	marks verify.Marks
@@ -70,7 +72,7 @@ func (r *round) run(t *testing.T) {
 		r.w.Batch = []int{1, 17, 256, 1000}[r.rng.IntN(4)]
 		r.w.CommitRows = []int{0, 50, 1000}[r.rng.IntN(3)]
 		var kill *killing
-		if time.Now().Before(r.end) {
+		if r.time.Err() == nil {
 			kill = &killing{
 				after:     50*time.Millisecond + time.Duration(r.rng.Int64N(int64(450*time.Millisecond))),
 				fromReady: r.rng.IntN(4) > 0,

@@ -79,7 +79,7 @@ func spool(name string, in io.Reader) (string, error) {
 }
 
 func (k *killer) say(format string, args ...any) {
-	fmt.Fprintf(k.s.Err, "pondage: "+format+"\n", args...)
+	printf(k.s.Err, "pondage: "+format+"\n", args...)
 }
 
 func (k *killer) compare(ctx context.Context, undisturbed string) error {
@@ -225,7 +225,7 @@ func (p *prefixed) Write(b []byte) (int, error) {
 		if n, ok := bytes.CutPrefix(line, []byte(childProgress)); ok {
 			p.done, _ = strconv.ParseInt(string(n), 10, 64)
 		} else {
-			fmt.Fprintf(p.out, "  %s%s\n", p.prefix, bytes.TrimPrefix(line, []byte("pondage: ")))
+			printf(p.out, "  %s%s\n", p.prefix, bytes.TrimPrefix(line, []byte("pondage: ")))
 		}
 		p.rest = append(p.rest[:0], rest...)
 	}

@@ -49,7 +49,7 @@ func (p *progress) Write(b []byte) (int, error) {
 	return p.err.Write(b)
 }
 
-func (p *progress) say(format string, args ...any) { fmt.Fprintf(p, "pondage: "+format+"\n", args...) }
+func (p *progress) say(format string, args ...any) { printf(p, "pondage: "+format+"\n", args...) }
 
 func startProgress(s *store, t *tracker, out Streams, total int64) *progress {
 	p := &progress{log: s.log, track: t, parts: s.rec.Partitions, total: total, err: out.Err, start: time.Now()}
@@ -97,7 +97,7 @@ func (p *progress) run(ctx context.Context) {
 			line := p.look()
 			if p.child {
 				_, all := p.track.counts()
-				fmt.Fprintf(p.err, "%s%d\n", childProgress, all)
+				printf(p.err, "%s%d\n", childProgress, all)
 			} else if p.bars == nil && !now.Before(next) {
 				next = now.Add(lineEvery)
 				p.say("%s", line)
@@ -156,4 +156,9 @@ func thousands(n int64) string {
 		s = s[:i] + "," + s[i:]
 	}
 	return s
+}
+
+// printf says something beside the results. That it cannot be said stops nothing.
+func printf(w io.Writer, format string, args ...any) {
+	_, _ = fmt.Fprintf(w, format, args...)
 }

@@ -133,30 +133,30 @@ func (r *report) table(out io.Writer) {
 		return
 	}
 	slices.SortStableFunc(worst, func(a, b hour) int { return cmp.Compare(b.Mean, a.Mean) })
-	fmt.Fprintf(out, "%s:\n\n", what)
+	printf(out, "%s:\n\n", what)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "origin\thour (UTC)\tflights\tmean delay\tlongest\t")
+	printf(w, "origin\thour (UTC)\tflights\tmean delay\tlongest\t\n")
 	for _, h := range worst[:min(len(worst), worstHours)] {
-		fmt.Fprintf(w, "%s\t%s\t%d\t%.2f min\t%d min\t\n", h.Origin, h.Start.Format("2006-01-02 15:04"), h.Flights, h.Mean, h.Max)
+		printf(w, "%s\t%s\t%d\t%.2f min\t%d min\t\n", h.Origin, h.Start.Format("2006-01-02 15:04"), h.Flights, h.Mean, h.Max)
 	}
 	w.Flush() //nolint:errcheck // of the bufio.Writer below, whose own Flush says it
-	fmt.Fprintln(out)
+	printf(out, "\n")
 }
 
 func (r *report) summary(out io.Writer) {
 	for i, l := range r.letters {
 		if i == lettersSaid {
-			fmt.Fprintf(out, "dead-lettered: %s more\n", thousands(int64(len(r.letters)-i)))
+			printf(out, "dead-lettered: %s more\n", thousands(int64(len(r.letters)-i)))
 			break
 		}
-		fmt.Fprintf(out, "dead-lettered: %s:%s: %s\n", l.file, l.line, l.reason)
+		printf(out, "dead-lettered: %s:%s: %s\n", l.file, l.line, l.reason)
 	}
 	once := ", each window once"
 	if r.extra > 0 {
 		once = fmt.Sprintf(", of which %s are repeated", thousands(int64(r.extra)))
 	}
-	fmt.Fprintf(out, "read %s = counted %s + late %s + dead-lettered %s\n",
+	printf(out, "read %s = counted %s + late %s + dead-lettered %s\n",
 		thousands(r.rec.Loaded.Rows), thousands(r.counted), thousands(r.late), thousands(int64(len(r.letters))))
-	fmt.Fprintf(out, "results: %s%s\n", thousands(int64(len(r.hours))), once)
-	fmt.Fprintf(out, "delivery: %s\n", r.rec.Guarantee)
+	printf(out, "results: %s%s\n", thousands(int64(len(r.hours))), once)
+	printf(out, "delivery: %s\n", r.rec.Guarantee)
 }

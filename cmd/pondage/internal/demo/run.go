@@ -117,7 +117,7 @@ func (st *store) serve(ctx context.Context, o Options, s Streams, rows *flights.
 
 // process loads and counts to the end.
 func (st *store) process(ctx context.Context, o Options, s Streams, rows *flights.Reader) error {
-	say := func(format string, args ...any) { fmt.Fprintf(s.Err, "pondage: "+format+"\n", args...) }
+	say := func(format string, args ...any) { printf(s.Err, "pondage: "+format+"\n", args...) }
 	if err := st.prepare(say); err != nil {
 		return err
 	}
