@@ -189,6 +189,9 @@ func (r *reader) available() (int64, error) {
 func (r *reader) deliver(n int64) error {
 	t0 := time.Now()
 	sl := &r.slots[(r.head+r.n)%inFlight]
+	if int64(cap(sl.recs)) < n {
+		sl.recs = make([]stateful.Record, 0, n) // growing by appends would copy
+	}
 	sl.recs = r.s.pool.fill(sl.recs[:0], r.part, r.next, int(n))
 	if r.s.pace != nil {
 		r.s.pace.stamp(sl.recs, r.part)
