@@ -22,28 +22,33 @@ type dedupGen struct {
 var errDedupFull = errors.New("stateful: the marks of records already seen have reached Limits.DedupMarks: " +
 	"raise it, shorten Limits.DedupFor, or set Limits.DedupWeaken to forget the oldest")
 
-func dedupKey(gen int64, id string) string { return string(appendDedupKey(nil, gen, id)) }
-
-func appendDedupKey(b []byte, gen int64, id string) []byte {
-	return append(AppendOrdered(append(b, spaceDedup...), gen), id...)
+// appendDedupKey appends the key of a mark. Its topic is in it: a message that is passed on
+// under its own id is another record in the next topic.
+func appendDedupKey(b []byte, gen int64, topic, id string) []byte {
+	return append(appendString(appendGeneration(b, gen), topic), id...)
 }
 
-// markKey is dedupKey; most records are looked up and marked under one key.
-func (t *Task) markKey(gen int64, id string) string {
-	t.key = appendDedupKey(t.key[:0], gen, id)
+// appendGeneration appends what the keys of a generation's marks begin with.
+func appendGeneration(b []byte, gen int64) []byte {
+	return AppendOrdered(append(b, spaceDedup...), gen)
+}
+
+// markKey returns the key of a mark; most records are looked up and marked under one key.
+func (t *Task) markKey(gen int64, topic, id string) string {
+	t.key = appendDedupKey(t.key[:0], gen, topic, id)
 	if string(t.key) != t.lastMark {
 		t.lastMark = string(t.key)
 	}
 	return t.lastMark
 }
 
-// seen reports whether a record of this id was committed before.
-func (t *Task) seen(ctx context.Context, tx *Tx, id string) (bool, error) {
+// seen reports whether a record of this topic and id was committed before.
+func (t *Task) seen(ctx context.Context, tx *Tx, topic, id string) (bool, error) {
 	for _, g := range t.meta.dedup {
 		if g.count == 0 {
 			continue
 		}
-		v, err := tx.get(ctx, t.markKey(g.index, id))
+		v, err := tx.get(ctx, t.markKey(g.index, topic, id))
 		if err != nil || v != nil {
 			return v != nil, err
 		}
@@ -57,7 +62,7 @@ func (t *Task) generation(tx *Tx) int64 {
 }
 
 // mark remembers the record with the transaction in hand.
-func (t *Task) mark(tx *Tx, id string) error {
+func (t *Task) mark(tx *Tx, topic, id string) error {
 	l, m, gen := &t.p.cfg.Limits, &t.meta, t.generation(tx)
 	if n := len(m.dedup); n == 0 || m.dedup[n-1].index < gen {
 		m.dedup = append(m.dedup, dedupGen{index: gen})
@@ -76,7 +81,7 @@ func (t *Task) mark(tx *Tx, id string) error {
 	}
 	last := &m.dedup[len(m.dedup)-1]
 	last.count++
-	tx.put(t.markKey(last.index, id), []byte{})
+	tx.put(t.markKey(last.index, topic, id), []byte{})
 	return nil
 }
 
@@ -93,7 +98,7 @@ func (t *Task) sweepOldest(ctx context.Context, tx *Tx) error {
 	m := &t.meta
 	old := &m.dedup[0]
 	removed := 0
-	from, to := dedupKey(old.index, ""), dedupKey(old.index+1, "")
+	from, to := string(appendGeneration(nil, old.index)), string(appendGeneration(nil, old.index+1))
 	for e, err := range t.store.Scan(ctx, from, to) {
 		if err != nil {
 			return TaskFault(fmt.Errorf("sweep marks: %w", err))

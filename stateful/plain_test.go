@@ -318,3 +318,28 @@ func TestStockMessagesEndToEnd(t *testing.T) {
 		}
 	})
 }
+
+// A message that is passed on from one topic to another as it is keeps its id.
+func TestOneIDInTwoTopicsIsTwoRecords(t *testing.T) {
+	r := newRig(t, &adder{name: "sums", inputs: []string{"in", "more"}, to: "out"})
+	for range 2 { // the second time it is a redelivery
+		for _, topic := range []string{"in", "more"} {
+			b := stateful.Batch{Partition: stateful.Partition{Topic: topic}, Records: []stateful.Record{{ID: "x", Value: []byte("a 1")}}}
+			if err := r.process(b); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	r.want("out: a 1", "out: a 2")
+}
+
+func TestARecordThatIsTooLargeIsDeadLetteredOnce(t *testing.T) {
+	r := newRig(t, sums(), func(c *stateful.Config) { c.Limits.RecordBytes = 4 })
+	for range 2 { // the second time it is a redelivery
+		b := stateful.Batch{Partition: stateful.Partition{Topic: "in"}, Records: []stateful.Record{{ID: "x", Value: []byte("a 1000")}}}
+		if err := r.process(b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.want("dead: a 1000")
+}

@@ -226,12 +226,8 @@ func (t *Task) span(ctx context.Context, pol *Policy, b *Batch, input int, recs 
 	for i := range recs {
 		rec := &recs[i]
 		tx.savepoint(rec)
-		if len(rec.Value) > limits.RecordBytes || len(rec.Key) > limits.KeyBytes || len(rec.ID) > limits.KeyBytes {
-			return Permanent(fmt.Errorf("record has %d bytes, a key of %d and an id of %d; the limits are %d and %d (Limits.RecordBytes, Limits.KeyBytes)",
-				len(rec.Value), len(rec.Key), len(rec.ID), limits.RecordBytes, limits.KeyBytes))
-		}
 		if b.Log == "" && rec.ID != "" {
-			dup, err := t.seen(ctx, tx, rec.ID)
+			dup, err := t.seen(ctx, tx, b.Partition.Topic, rec.ID)
 			if err != nil {
 				return err
 			}
@@ -239,6 +235,10 @@ func (t *Task) span(ctx context.Context, pol *Policy, b *Batch, input int, recs 
 				*done++
 				continue
 			}
+		}
+		if len(rec.Value) > limits.RecordBytes || len(rec.Key) > limits.KeyBytes || len(rec.ID) > limits.KeyBytes {
+			return Permanent(fmt.Errorf("record has %d bytes, a key of %d and an id of %d; the limits are %d and %d (Limits.RecordBytes, Limits.KeyBytes)",
+				len(rec.Value), len(rec.Key), len(rec.ID), limits.RecordBytes, limits.KeyBytes))
 		}
 		if err := t.inst.Process(ctx, tx, rec); err != nil {
 			return err
@@ -276,7 +276,7 @@ func (t *Task) finish(input int, b *Batch, rec *Record) error {
 		return nil
 	}
 	if rec.ID != "" {
-		return t.mark(t.tx, rec.ID)
+		return t.mark(t.tx, b.Partition.Topic, rec.ID)
 	}
 	return nil
 }

@@ -318,7 +318,6 @@ func (tx *Tx) reset(b buffer) {
 	clear(tx.index)
 	tx.writes, tx.arena = b.writes, b.arena
 	tx.rows, tx.rowMem = nil, nil
-	tx.undo = tx.undo[:0]
-	tx.rec, tx.observed = nil, false
 	tx.now, tx.fault = time.Time{}, nil
+	tx.savepoint(nil) // what interrupts the task before its next record has nothing to undo
 }
