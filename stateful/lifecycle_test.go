@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -81,10 +82,10 @@ func TestDrainIsBounded(t *testing.T) {
 // A partition that pauses ends its pause with the run; ticks do not pile up behind it.
 func TestPausedPartition(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		healed := false
+		var healed atomic.Bool
 		h := sums()
 		h.before = func(_ context.Context, _ *stateful.Tx, rec *stateful.Record) error {
-			if string(rec.Value) == "a 1" && !healed {
+			if string(rec.Value) == "a 1" && !healed.Load() {
 				return errors.New("the service is down")
 			}
 			return nil
@@ -119,7 +120,7 @@ func TestPausedPartition(t *testing.T) {
 		}
 		sys.start(retry)
 		time.Sleep(time.Minute)
-		healed = true
+		healed.Store(true)
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		if err := sys.p.Ready(); err != nil {
