@@ -1,0 +1,174 @@
+package stateful_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/pondage/pondage/stateful"
+	"github.com/pondage/pondage/stateful/memory"
+)
+
+// T4: a commit's token is made of its content: of two with one sequence, only the same ones
+// have the same.
+func TestTokensTellCommitsApart(t *testing.T) {
+	commits := func(values ...string) []stateful.Commit {
+		b := scripted(memory.New())
+		r := newRig(t, sums(), func(c *stateful.Config) { c.Backend = b })
+		for _, v := range values {
+			r.send(v)
+		}
+		return b.commits
+	}
+	same, again, other := commits("a 1", "a 1"), commits("a 1", "a 1"), commits("a 2")
+	if same[0].Token != again[0].Token || same[1].Token != again[1].Token {
+		t.Error("the same commits have different tokens")
+	}
+	if same[0].Token == other[0].Token {
+		t.Error("two commits of one sequence with different content have one token")
+	}
+	if same[0].Token == same[1].Token {
+		t.Error("two commits in a row have one token")
+	}
+}
+
+// echo keeps no state, so that it meets its store only when it commits.
+type echo struct{}
+
+func (echo) HandlerName() string { return "echo" }
+func (echo) Inputs() []string    { return []string{"in"} }
+func (echo) Outputs() []string   { return []string{"out"} }
+func (echo) Process(_ context.Context, tx *stateful.Tx, rec *stateful.Record) error {
+	return say(tx, "out", "%s", rec.Value)
+}
+
+// O2: the same for one that finds out by its commit.
+func TestTaskFencedByItsCommitStaysClosed(t *testing.T) {
+	b := scripted(memory.New())
+	r := newRig(t, echo{}, func(c *stateful.Config) { c.Backend = b })
+	r.send("1")
+	old, ctx := r.p, r.ctx
+	r.restart()
+	late := r.batch("in", "2")
+	if err := r.process(late); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if err := old.Process(ctx, "echo", late); !errors.Is(err, stateful.ErrFenced) {
+			t.Fatalf("the error is %v, want ErrFenced", err)
+		}
+	}
+	if opens, _ := b.count(); opens != 2 {
+		t.Errorf("the task was opened %d times, want 2: once by each", opens)
+	}
+	r.send("3")
+	r.want("out: 1", "out: 2", "out: 3")
+}
+
+// T2, W4: an event time beyond the limit is dead-lettered, and neither it nor that of any other record
+// that failed moves the watermark.
+func TestTimesOfDeadLettersMoveNothing(t *testing.T) {
+	h := sums()
+	at := map[string]int64{"a 1": 1000, "a 2": 2000, "a 3": 2001, "a x": 1999, "a 4": 1500}
+	var seen []int64
+	h.before = func(_ context.Context, tx *stateful.Tx, rec *stateful.Record) error {
+		seen = append(seen, tx.Watermark())
+		return tx.Observe(at[string(rec.Value)])
+	}
+	r := newRig(t, h, func(c *stateful.Config) { c.Limits.Future = time.Second })
+	b := r.batch("in", "a 1", "a 3", "a x", "a 2", "a 4")
+	for i := range b.Records {
+		b.Records[i].Time = 1000
+	}
+	if err := r.process(b); err != nil {
+		t.Fatal(err)
+	}
+	r.want("out: a 1", "dead: a 3", "dead: a x", "out: a 3", "out: a 7")
+	wantReason(t, r, 1, "Limits.Future")
+	if want := []int64{999, 999, 999, 1999}; !slices.Equal(seen[1:], want) {
+		t.Errorf("the watermarks before the records were %d, want %d", seen[1:], want)
+	}
+}
+
+// T3: a commit that has many bytes goes on in the next, at a record's border.
+func TestBytesOfACommitAreCapped(t *testing.T) {
+	b := scripted(memory.New())
+	r := newRig(t, sums(), func(c *stateful.Config) { c.Backend, c.Limits.CommitBytes = b, 60 })
+	var values, want []string
+	for i := range 50 {
+		values = append(values, fmt.Sprintf("key%d 1", i))
+		want = append(want, fmt.Sprintf("out: key%d 1", i))
+	}
+	r.send(values...)
+	if len(b.commits) < 5 {
+		t.Errorf("there are %d commits, want several", len(b.commits))
+	}
+	for _, c := range b.commits {
+		if len(c.Writes) > 20 {
+			t.Errorf("commit %d has %d writes", c.Seq, len(c.Writes))
+		}
+	}
+	r.restart()
+	r.send("key0 1")
+	r.want(append(want, "out: key0 2")...)
+}
+
+// counter counts in a table of decoded values.
+type counter struct {
+	instances *int
+	counts    *stateful.Table[int]
+}
+
+func (counter) HandlerName() string { return "counter" }
+func (counter) Inputs() []string    { return []string{"in"} }
+func (counter) Outputs() []string   { return []string{"out"} }
+
+func (h counter) Instance(_ context.Context, t *stateful.Task) (stateful.Handler, error) {
+	*h.instances++
+	codec, err := stateful.NewStateCodec(stateful.StateCodecConfig[int]{})
+	return counter{h.instances, stateful.NewTable(t, "n", codec)}, err
+}
+
+func (h counter) Process(ctx context.Context, tx *stateful.Tx, rec *stateful.Record) error {
+	c, err := h.counts.Load(ctx, rec.Value)
+	if err != nil {
+		return err
+	}
+	n, _ := c.Value()
+	h.counts.Put(c, n+1)
+	return say(tx, "out", "%s %d", rec.Value, n+1)
+}
+
+// Decoded state is let go of when there is too much, and read again.
+func TestDecodedEntriesAreCapped(t *testing.T) {
+	for _, limit := range []int{0, 3} {
+		instances := 0
+		r := newRig(t, counter{instances: &instances}, func(c *stateful.Config) { c.Limits.CachedEntries = limit })
+		var want []string
+		for round := 1; round <= 3; round++ {
+			for i := range 10 {
+				r.send(strconv.Itoa(i))
+				want = append(want, fmt.Sprintf("out: %d %d", i, round))
+			}
+		}
+		r.want(want...)
+		if limit == 0 && instances != 1 || limit > 0 && instances < 5 {
+			t.Errorf("with a limit of %d the state was dropped %d times", limit, instances-1)
+		}
+	}
+}
+
+// F4: an id is kept, so it is limited as keys are.
+func TestLongIDsAreDeadLettered(t *testing.T) {
+	r := newRig(t, sums(), func(c *stateful.Config) { c.Limits.KeyBytes = 4 })
+	for _, id := range []string{"1234", "12345"} {
+		if err := r.process(marked(id, "a 1")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.want("out: a 1", "dead: a 1")
+}
