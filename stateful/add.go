@@ -314,13 +314,15 @@ func (p *Processor) shutdown(ctx context.Context) error {
 	p.mu.Unlock()
 	p.intakes.Wait() // they end at once: nothing they do waits for anything else
 	err := p.workOff(ctx)
-	close(p.drained)
 	p.mu.Lock()
 	p.closed = true
 	p.mu.Unlock()
 	for _, t := range p.tasksOf(nil) {
 		err = errors.Join(err, t.finishUp(ctx))
 	}
+	// Not before: then the router closes the subscribers, and their sources revoke the
+	// tasks, which closes those that have not published yet.
+	close(p.drained)
 	return err
 }
 

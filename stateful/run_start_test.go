@@ -3,6 +3,7 @@ package stateful_test
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
@@ -82,4 +83,49 @@ func TestRunThatIsToldToEndBeforeItBeginsEndsAtOnce(t *testing.T) {
 		}
 		cancel()
 	}
+}
+
+// revoking is a source that revokes its partitions when the subscription ends, as the embedded log does.
+type revoking struct{ *source }
+
+func (s revoking) Attach(group string, inputs []string, o stateful.Owner) (message.Subscriber, error) {
+	sub, err := s.source.Attach(group, inputs, o)
+	return revokingSubscriber{sub.(*attached)}, err
+}
+
+type revokingSubscriber struct{ *attached }
+
+func (r revokingSubscriber) SubscribeBatches(ctx context.Context, topic string) (<-chan *message.Message, error) {
+	context.AfterFunc(ctx, func() {
+		for i := range r.s.traits.Partitions {
+			go r.o.Revoked(context.WithoutCancel(ctx), []stateful.Partition{{Topic: topic, Index: int32(i)}})
+		}
+	})
+	return r.attached.SubscribeBatches(ctx, topic)
+}
+
+// A router ends a handler's context, and with it the subscription, as soon as its messages end.
+func TestTheDrainPublishesEveryTaskBeforeAnyIsRevoked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := revoking{newSource("a 1")}
+		src.add("in", 1, "b 2")
+		src.traits.Partitions = 2
+		sys := runSystemHeld(t, src)
+		time.AfterFunc(20*time.Second, sys.sink.release)
+		if err := sys.stop(); err != nil {
+			t.Error(err)
+		}
+		if got := sys.sink.all(); len(got) != 2 {
+			t.Errorf("published %q, want the outputs of both tasks", got)
+		}
+	})
+}
+
+// runSystemHeld is runSystem with a sink that publishes nothing yet.
+func runSystemHeld(t *testing.T, src message.Subscriber) *system {
+	t.Helper()
+	sys := &system{rig: newRig(t, sums(), func(c *stateful.Config) { c.Source = src })}
+	sys.sink.hold()
+	sys.start()
+	return sys
 }

@@ -90,6 +90,9 @@ func life(t *testing.T, l verify.Life, k *killing) (ended bool, refused error) {
 	<-ready // Wait closes the pipe
 	err = cmd.Wait()
 	close(over)
+	if stderr.Len() > 0 {
+		t.Logf("the worker says\n%s", stderr.Bytes())
+	}
 	if err == nil {
 		return true, nil
 	}
