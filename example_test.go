@@ -33,7 +33,7 @@ func Example() {
 		Key:     func(c Click) string { return c.User },
 		Time:    func(c Click) time.Time { return c.At },
 		Windows: window.Tumbling(time.Minute), MaxDelay: 10 * time.Second,
-		Fold:    func(n int, _ Click) (int, error) { return n + 1, nil },
+		Fold: func(n int, _ Click) (int, error) { return n + 1, nil },
 	}
 	d := handlerstest.New(handlerstest.Panic, perMinute, handlerstest.StartAt(noon))
 	d.Send(Click{"ana", noon}, Click{"ana", noon.Add(71 * time.Second)}) // the second one closes the first minute
