@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 
 	"github.com/cespare/xxhash/v2"
@@ -34,8 +35,10 @@ type buffer struct {
 	arena  []byte
 }
 
-// submit sends what the transaction holds as one commit and begins the next.
-func (t *Task) submit(ctx context.Context) (*flight, error) {
+// submit sends what the transaction holds as one commit and begins the next. A panic of a
+// codec, a sink or the store leaves half a commit behind: it is the task's, and no record's.
+func (t *Task) submit(ctx context.Context) (_ *flight, err error) {
+	defer t.recovered(&err)
 	tx := t.tx
 	if err := t.tidy(ctx, tx); err != nil {
 		return nil, t.breakdown(err)
@@ -108,6 +111,13 @@ func (t *Task) breakdown(err error) error {
 	}
 	t.mu.Unlock()
 	return TaskFault(err)
+}
+
+// recovered, when deferred, makes a panic a breakdown.
+func (t *Task) recovered(err *error) {
+	if v := recover(); v != nil {
+		*err = t.breakdown(&PanicError{Value: v, Stack: debug.Stack()})
+	}
 }
 
 // tidy adds what is due beside the records: rows that were published are trimmed

@@ -13,7 +13,8 @@ import (
 // run processes a batch and submits what it did. The commits that hold it are
 // durable when the flight returned is; a nil flight means there was nothing to
 // wait for. The caller has the turn.
-func (t *Task) run(ctx context.Context, b *Batch) (*flight, error) {
+func (t *Task) run(ctx context.Context, b *Batch) (_ *flight, err error) {
+	defer t.recovered(&err) // what comes through was in the middle of anything
 	pol := PolicyFrom(ctx)
 	t.tx.now = time.Time{} // a transaction that had nothing to commit is used again
 	if t.advancing {
@@ -24,7 +25,6 @@ func (t *Task) run(ctx context.Context, b *Batch) (*flight, error) {
 	if err := t.room(ctx); err != nil {
 		return nil, t.abort(TaskFault(fmt.Errorf("wait for room in the outbox: %w", err)))
 	}
-	var err error
 	if b.tick {
 		err = t.tickWork(ctx, &pol)
 	} else {
