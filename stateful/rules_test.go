@@ -172,3 +172,112 @@ func TestLongIDsAreDeadLettered(t *testing.T) {
 	}
 	r.want("out: a 1", "dead: a 1")
 }
+
+// T7: timers of one time are told apart by kind, namespace and key.
+func TestTimersOfOneTimeAreToldApart(t *testing.T) {
+	now := time.UnixMilli(0)
+	timers := []stateful.Timer{
+		{Kind: stateful.EventTime, Time: 5, Namespace: "a", Key: "bc"},
+		{Kind: stateful.EventTime, Time: 5, Namespace: "ab", Key: "c"},
+		{Kind: stateful.EventTime, Time: 5, Key: "abc"},
+		{Kind: stateful.EventTime, Time: 5, Namespace: "a", Key: "bc"}, // again
+		{Kind: stateful.ProcessingTime, Time: 5, Namespace: "a", Key: "bc"},
+	}
+	h := &timed{adder: *sums()}
+	h.before = func(_ context.Context, tx *stateful.Tx, _ *stateful.Record) error {
+		for _, timer := range timers {
+			if err := tx.SetTimer(timer); err != nil {
+				return err
+			}
+		}
+		return tx.Observe(100)
+	}
+	h.onTimer = func(_ context.Context, tx *stateful.Tx, timer stateful.Timer) error {
+		return say(tx, "out", "%d %q %q", timer.Kind, timer.Namespace, timer.Key)
+	}
+	r := newRig(t, h, func(c *stateful.Config) { c.Now = func() time.Time { return now } })
+	r.send("a 1")
+	r.restart()
+	now = now.Add(time.Second)
+	r.tick()
+	r.send()
+	r.tick()
+	r.tick()
+	r.want("out: a 1", `out: 1 "" "abc"`, `out: 1 "a" "bc"`, `out: 1 "ab" "c"`, `out: 2 "a" "bc"`)
+}
+
+// sensitive is a backend whose commits take part in their context: one that is done loses them.
+type sensitive struct{ stateful.Backend }
+
+type sensitiveStore struct{ stateful.Store }
+
+func (b sensitive) Open(ctx context.Context, id stateful.TaskID) (stateful.Store, stateful.Head, error) {
+	s, head, err := b.Backend.Open(ctx, id)
+	return sensitiveStore{s}, head, err
+}
+
+func (s sensitiveStore) Submit(ctx context.Context, c stateful.Commit) stateful.Pending {
+	if ctx.Err() != nil {
+		return failedPending{fmt.Errorf("%w: %w", stateful.ErrCommitUnknown, ctx.Err())}
+	}
+	return s.Store.Submit(ctx, c)
+}
+
+// F2: a context that ends does not cut a commit short, whose outcome would be unknown.
+func TestCommitOutlivesTheContextOfItsMessage(t *testing.T) {
+	r := newRig(t, sums(), func(c *stateful.Config) { c.Backend = sensitive{c.Backend} })
+	h := r.handler.(*adder)
+	ctx, cancel := context.WithCancel(r.ctx)
+	h.after = func(context.Context, *stateful.Tx, *stateful.Record) error { cancel(); return nil }
+	if err := r.p.Process(ctx, "sums", r.batch("in", "a 1")); err != nil {
+		t.Fatal(err)
+	}
+	r.want("out: a 1")
+}
+
+// preparing is an outbox whose sink reserves before it commits.
+type preparing struct {
+	*sink
+	opened []stateful.OutboxTask
+}
+
+type preparingTask struct {
+	stateful.TaskOutbox
+	o *preparing
+}
+
+func (o *preparing) OpenTask(ctx context.Context, t stateful.OutboxTask) (stateful.TaskOutbox, error) {
+	o.opened = append(o.opened, t)
+	task, err := o.sink.OpenTask(ctx, t)
+	return preparingTask{task, o}, err
+}
+
+func (t preparingTask) Prepare(_ context.Context, rest []stateful.Row) ([]stateful.Prepared, error) {
+	if len(rest) == 0 {
+		return nil, nil
+	}
+	last := rest[len(rest)-1]
+	return []stateful.Prepared{{Sink: "test", Seq: last.Seq, Handle: []byte("for " + string(last.Payload))}}, nil
+}
+
+// K4: what a sink reserved is stored with the commit that decides it, handed back to the outbox
+// when the task is opened again, and forgotten once it is published.
+func TestPreparedHandlesAreStoredWithTheCommit(t *testing.T) {
+	o := &preparing{sink: newSink()}
+	r := newRig(t, sums(), func(c *stateful.Config) { c.Outbox = o })
+	o.hold()
+	r.send("a 1", "a 2")
+	r.restart()
+	r.send("b 1")
+	got := o.opened[1].Prepared
+	if len(got) != 1 || got[0].Sink != "test" || got[0].Seq != 2 || string(got[0].Handle) != "for a 3" {
+		t.Errorf("the task was opened with the handles %v, want that of rows 1 and 2", got)
+	}
+	o.release()
+	r.tick()
+	r.restart()
+	r.send("b 1")
+	if got := o.opened[2]; len(got.Prepared) != 0 || len(got.Rows) != 0 {
+		t.Errorf("%d handles and %d rows are still stored after they were published", len(got.Prepared), len(got.Rows))
+	}
+}
