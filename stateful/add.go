@@ -263,8 +263,7 @@ func (p *Processor) Run(ctx context.Context, router *message.Router) error {
 	}
 	err = errors.Join(err, p.Close(context.WithoutCancel(ctx)))
 	if router != nil {
-		cancel()
-		err = errors.Join(err, closeRouter(router, ended))
+		err = errors.Join(err, closeRouter(router, cancel, ended))
 	}
 	if p.cfg.Outbox != nil {
 		err = errors.Join(err, p.cfg.Outbox.Close())
@@ -274,9 +273,13 @@ func (p *Processor) Run(ctx context.Context, router *message.Router) error {
 	return errors.Join(p.stopErr, err)
 }
 
-// closeRouter closes a router whose context was cancelled, once it runs: a Close before that would
-// keep it from starting its handlers, and then wait for them.
-func closeRouter(router *message.Router, ended <-chan error) error {
+// closeRouter closes a router once it runs: a Close before that would keep it from starting its
+// handlers, and then wait for them. Its context is cancelled only to end a start that hangs; a
+// running router takes that for the end of its handlers alone and leaves subscribers open.
+func closeRouter(router *message.Router, cancel func(), ended <-chan error) error {
+	if !router.IsRunning() {
+		cancel()
+	}
 	select {
 	case <-router.Running():
 		return errors.Join(router.Close(), <-ended)

@@ -280,6 +280,24 @@ func TestFencedTaskStaysClosed(t *testing.T) {
 	r.want("out: a 1", "out: a 3", "out: a 6")
 }
 
+// The same when it is the commit that says so.
+func TestTaskWhoseCommitWasFencedStaysClosed(t *testing.T) {
+	b := scripted(nil)
+	b.submit = func(int, stateful.Commit, func() stateful.Pending) stateful.Pending {
+		return failedPending{stateful.ErrFenced}
+	}
+	r := newRig(t, sums(), func(c *stateful.Config) { b.Backend, c.Backend = c.Backend, b })
+	batch := r.batch("in", "a 1")
+	for range 3 {
+		if err := r.process(batch); !errors.Is(err, stateful.ErrFenced) {
+			t.Fatalf("the error is %v, want ErrFenced", err)
+		}
+	}
+	if opens, commits := b.count(); opens != 1 || commits != 1 {
+		t.Errorf("the task was opened %d times and submitted %d commits, want 1 and 1", opens, commits)
+	}
+}
+
 // T1: while one batch becomes durable the next is processed, on top of it.
 func TestCommitsArePipelined(t *testing.T) {
 	for _, tt := range []struct {

@@ -31,6 +31,7 @@ func TestRunDrains(t *testing.T) {
 		if err := sys.stop(); err != nil {
 			t.Error(err)
 		}
+		synctest.Wait() // the router closes subscribers on their own time
 		if n := len(sys.sink.all()); n < 8 || n > 12 {
 			t.Errorf("%d outputs, want those of the envelopes in hand and no more", n)
 		}
@@ -155,7 +156,8 @@ func TestFullOutboxPausesTheSource(t *testing.T) {
 		synctest.Wait()
 		wantErr(t, sys.p.Ready(), "the outbox is full")
 		at := src.committed[len(src.committed)-1]
-		if at != "test.sums in/0 log-1:6" {
+		// What was in flight when the outbox became full is done too.
+		if i := slices.Index([]string{"test.sums in/0 log-1:6", "test.sums in/0 log-1:8", "test.sums in/0 log-1:10", "test.sums in/0 log-1:12"}, at); i < 0 {
 			t.Errorf("the task came to %q", at)
 		}
 		sys.sink.release()
