@@ -281,3 +281,28 @@ func TestPreparedHandlesAreStoredWithTheCommit(t *testing.T) {
 		t.Errorf("%d handles and %d rows are still stored after they were published", len(got.Prepared), len(got.Rows))
 	}
 }
+
+// limited tells the limits that its task has.
+type limited struct {
+	echo
+	got *stateful.Limits
+}
+
+func (h limited) Instance(_ context.Context, t *stateful.Task) (stateful.Handler, error) {
+	*h.got = t.Limits()
+	return h, nil
+}
+
+func TestDefaultsOfLimits(t *testing.T) {
+	var got stateful.Limits
+	r := newRig(t, limited{got: &got})
+	r.send("1")
+	want := stateful.Limits{
+		RecordBytes: 1 << 20, KeyBytes: 4 << 10, WindowsPerKey: 10_000, Future: 24 * time.Hour,
+		CommitRows: 10_000, CommitBytes: 4 << 20, OutboxRows: 100_000, OutboxBytes: 256 << 20,
+		DedupFor: 24 * time.Hour, DedupMarks: 1_000_000, CachedEntries: 1_000_000,
+	}
+	if got != want {
+		t.Errorf("the defaults are\n%+v\nwant\n%+v", got, want)
+	}
+}
