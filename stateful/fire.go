@@ -65,7 +65,11 @@ func (t *Task) fireOne(ctx context.Context, pol *Policy, f Firing) error {
 
 func (t *Task) fireTimer(ctx context.Context, pol *Policy, timer Timer) error {
 	key := timerKey(timer)
-	drop := func() error { t.tx.del(key); return nil }
+	drop := func() error {
+		t.tx.del(key)
+		t.timersOf(timer.Kind).drop(key)
+		return nil
+	}
 	return t.firing(ctx, pol, Firing{Time: timer.Time, Kind: uint8(timer.Kind), Key: timer.Key},
 		func() error {
 			if err := drop(); err != nil {
@@ -122,20 +126,9 @@ func (t *Task) nextEventTimer(ctx context.Context, wm int64) (Timer, bool, error
 	return timer, ok && timer.Time <= wm, nil
 }
 
-func (t *Task) firstTimer(ctx context.Context, kind TimerKind) (Timer, bool, error) {
-	from := spaceTimer + string(rune(kind))
-	for e, err := range t.tx.scan(ctx, from, after(from)) {
-		if err != nil {
-			return Timer{}, false, err
-		}
-		timer, err := parseTimerKey(e.Key)
-		return timer, err == nil, TaskFault(err)
-	}
-	return Timer{}, false, nil
-}
-
 // findTimers learns, when the task is opened, which timers there are.
 func (t *Task) findTimers(ctx context.Context) error {
+	t.forgetTimers()
 	t.nextTimer = math.MaxInt64
 	timer, ok, err := t.firstTimer(ctx, EventTime)
 	if err != nil {

@@ -36,10 +36,11 @@ type Task struct {
 	meta      meta
 	wm        *window.Watermark
 	nextTimer int64 // earliest event-time timer, or earlier
-	advancing bool  // an advance is not finished
-	changed   bool  // there is something to commit
-	raised    bool  // the stored incarnation is lower than the configured one
-	stale     bool  // memory is not what the store has: read it again
+	timers    [2]timerQueue
+	advancing bool // an advance is not finished
+	changed   bool // there is something to commit
+	raised    bool // the stored incarnation is lower than the configured one
+	stale     bool // memory is not what the store has: read it again
 	seq       uint64
 	stored    []storedRow // rows in the store, oldest first, until trimmed
 	progress  uint64      // of the outbox, when rows were last trimmed

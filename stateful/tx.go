@@ -80,6 +80,7 @@ func (tx *Tx) rollback() {
 	clear(tx.rows[tx.rowMark:])
 	tx.rows = tx.rows[:tx.rowMark]
 	tx.t.nextTimer = tx.timerMark
+	tx.t.forgetTimers()
 	tx.observed = false
 	for _, tb := range tx.t.tables {
 		tb.rollback(tx.record)
@@ -255,7 +256,9 @@ func (tx *Tx) SetTimer(t Timer) error {
 	if _, ok := tx.t.inst.(TimerHandler); !ok {
 		return Permanent(fmt.Errorf("set timer: handler %q has no OnTimer", tx.t.id.Handler))
 	}
-	tx.put(timerKey(t), []byte{})
+	key := timerKey(t)
+	tx.put(key, []byte{})
+	tx.t.timersOf(t.Kind).set(key)
 	if t.Kind == EventTime {
 		tx.t.nextTimer = min(tx.t.nextTimer, t.Time)
 	}
@@ -263,7 +266,14 @@ func (tx *Tx) SetTimer(t Timer) error {
 }
 
 // DeleteTimer removes a timer; one that is not there is not missed.
-func (tx *Tx) DeleteTimer(t Timer) { tx.del(timerKey(t)) }
+func (tx *Tx) DeleteTimer(t Timer) {
+	if t.Kind != EventTime && t.Kind != ProcessingTime {
+		return // SetTimer refuses it, so there is none
+	}
+	key := timerKey(t)
+	tx.del(key)
+	tx.t.timersOf(t.Kind).drop(key)
+}
 
 // Timers are ordered by kind, then time, then namespace and key.
 func timerKey(t Timer) string {
