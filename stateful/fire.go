@@ -11,6 +11,9 @@ func (t *Task) due(wm int64) bool {
 	return t.nextTimer <= wm || t.firer != nil && t.firer.Due() <= wm
 }
 
+// overdue reports whether a timer was set for a time that had passed already.
+func (t *Task) overdue() bool { return t.nextTimer != math.MaxInt64 && t.nextTimer <= t.wm.Now() }
+
 // noFiring comes before every other.
 var noFiring = Firing{Time: math.MinInt64}
 

@@ -17,7 +17,7 @@ func (t *Task) run(ctx context.Context, b *Batch) (_ *flight, err error) {
 	defer t.recovered(&err) // what comes through was in the middle of anything
 	pol := PolicyFrom(ctx)
 	t.tx.now = time.Time{} // a transaction that had nothing to commit is used again
-	if t.advancing {
+	if t.advancing || t.overdue() {
 		if err := t.advance(ctx, &pol); err != nil {
 			return nil, t.abort(err)
 		}
@@ -257,6 +257,10 @@ func (t *Task) span(ctx context.Context, pol *Policy, b *Batch, input int, recs 
 				}
 			} else {
 				t.meta.advanced = wm
+			}
+		} else if t.nextTimer < tx.timerMark && t.overdue() {
+			if err := guard(func() error { return t.advance(ctx, pol) }); err != nil {
+				return &advanceError{err}
 			}
 		}
 		if tx.full() {

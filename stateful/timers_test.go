@@ -149,3 +149,29 @@ func TestTimersFireLikeASortedSet(t *testing.T) {
 		})
 	}
 }
+
+// The watermark need not move for them.
+func TestATimerForATimeThatHasPassedFiresAtOnce(t *testing.T) {
+	h := &timed{adder: *sums()}
+	h.onTimer = func(_ context.Context, tx *stateful.Tx, timer stateful.Timer) error {
+		if timer.Kind == stateful.ProcessingTime {
+			return tx.SetTimer(stateful.Timer{Kind: stateful.EventTime, Time: 6, Key: "from a timer"})
+		}
+		return say(tx, "out", "timer %s", timer.Key)
+	}
+	h.after = func(_ context.Context, tx *stateful.Tx, rec *stateful.Record) error {
+		switch string(rec.Value) {
+		case "a 1":
+			return tx.Observe(1000)
+		case "b 1":
+			return tx.SetTimer(stateful.Timer{Kind: stateful.EventTime, Time: 5, Key: "from a record"})
+		}
+		return tx.SetTimer(stateful.Timer{Kind: stateful.ProcessingTime, Time: 5})
+	}
+	r := newRig(t, h)
+	r.send("a 1", "b 1", "c 1")
+	r.want("out: a 1", "out: b 1", "out: timer from a record", "out: c 1")
+	r.tick() // fires the one that sets another
+	r.tick()
+	r.want("out: a 1", "out: b 1", "out: timer from a record", "out: c 1", "out: timer from a timer")
+}
