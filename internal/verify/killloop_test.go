@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
+
 	"github.com/pondage/pondage/internal/verify"
 )
 
@@ -98,7 +100,8 @@ func (r *round) look(finished bool) {
 	r.t.Helper()
 	d, err := verify.Read(r.w.StateDir(), r.w.LogDir())
 	if err != nil {
-		if !finished && errors.Is(err, os.ErrNotExist) {
+		nothing := errors.Is(err, os.ErrNotExist) || errors.Is(err, pebble.ErrDBDoesNotExist)
+		if nothing && !finished && r.marks.InputLog == "" {
 			return // killed before there was anything
 		}
 		r.t.Fatalf("seed %d: after %d kills: %v", r.seed, r.kills, err)
