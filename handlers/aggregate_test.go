@@ -58,10 +58,14 @@ func TestAggregates(t *testing.T) {
 		{"sum", func(t *testing.T) string { _, s := folded(t, handlers.Sum(number), numbers...); return s }, "9"},
 		{"min", func(t *testing.T) string { _, s := folded(t, handlers.Min(number), numbers...); return s }, "-2"},
 		{"max", func(t *testing.T) string { _, s := folded(t, handlers.Max(number), numbers...); return s }, "7"},
-		{"the greatest of negative numbers is negative",
-			func(t *testing.T) string { _, s := folded(t, handlers.Max(number), -3, -2); return s }, "-2"},
-		{"mean is sum by count", func(t *testing.T) string { _, s := folded(t, handlers.Mean(number), numbers...); return s },
-			`{"mean":2.25,"sum":9,"count":4}`},
+		{
+			"the greatest of negative numbers is negative",
+			func(t *testing.T) string { _, s := folded(t, handlers.Max(number), -3, -2); return s }, "-2",
+		},
+		{
+			"mean is sum by count", func(t *testing.T) string { _, s := folded(t, handlers.Mean(number), numbers...); return s },
+			`{"mean":2.25,"sum":9,"count":4}`,
+		},
 		{"all, in their order", func(t *testing.T) string {
 			_, s := folded(t, handlers.All(handlers.Max(number), handlers.Count[float64](), handlers.Mean(number),
 				handlers.Min(number), handlers.Sum(number), handlers.Max(func(n float64) float64 { return -n })), numbers...)

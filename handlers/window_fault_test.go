@@ -22,19 +22,29 @@ func TestValidateNamesEveryFault(t *testing.T) {
 		want   []string // empty: valid
 	}{
 		{"a complete one is valid", func(*W) {}, nil},
-		{"everything is missing", func(w *W) { *w = W{Name: "x", From: "a", To: "b"} },
-			[]string{"Key is required", "Windows is required", "Fold is required"}},
+		{
+			"everything is missing", func(w *W) { *w = W{Name: "x", From: "a", To: "b"} },
+			[]string{"Key is required", "Windows is required", "Fold is required"},
+		},
 		{"the windows' own faults", func(w *W) { w.Windows = window.Tumbling(odd) }, []string{"window size 1.5ms"}},
-		{"times below the millisecond", func(w *W) { w.MaxDelay, w.AllowedLateness = odd, odd },
-			[]string{"MaxDelay 1.5ms", "AllowedLateness 1.5ms"}},
-		{"negative times", func(w *W) { w.MaxDelay, w.AllowedLateness = -time.Second, -time.Second },
-			[]string{"MaxDelay is negative", "AllowedLateness is negative"}},
+		{
+			"times below the millisecond", func(w *W) { w.MaxDelay, w.AllowedLateness = odd, odd },
+			[]string{"MaxDelay 1.5ms", "AllowedLateness 1.5ms"},
+		},
+		{
+			"negative times", func(w *W) { w.MaxDelay, w.AllowedLateness = -time.Second, -time.Second },
+			[]string{"MaxDelay is negative", "AllowedLateness is negative"},
+		},
 		{"an aggregate beside Fold", func(w *W) { w.Aggregate.Fold = w.Fold }, []string{"set one or the other"}},
-		{"an output that is the input", func(w *W) { w.To, w.LateTo = w.From, w.From },
-			[]string{"To is its own input", "LateTo is its own input"}},
+		{
+			"an output that is the input", func(w *W) { w.To, w.LateTo = w.From, w.From },
+			[]string{"To is its own input", "LateTo is its own input"},
+		},
 		{"late events among the results", func(w *W) { w.LateTo = w.To }, []string{"LateTo is \"counts\" like To"}},
-		{"no topics and no name", func(w *W) { w.Name, w.From, w.To = "", "", "" },
-			[]string{"Name is", "an input topic is empty", "an output topic is empty"}},
+		{
+			"no topics and no name", func(w *W) { w.Name, w.From, w.To = "", "", "" },
+			[]string{"Name is", "an input topic is empty", "an output topic is empty"},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := counting()

@@ -212,10 +212,10 @@ func (w *windowTask[E, A]) Process(ctx context.Context, tx *stateful.Tx, rec *st
 }
 
 func (w *windowTask[E, A]) badTime(ts int64) error {
-	switch {
-	case ts == stateful.NoTime:
+	switch ts {
+	case stateful.NoTime:
 		return stateful.Permanent(errors.New("the record has no time of its own: set Time"))
-	case ts == minTime:
+	case minTime:
 		return stateful.Permanent(errors.New("the event's time is the zero time.Time: it was never set"))
 	}
 	return stateful.Permanent(fmt.Errorf("the event's time, or its window, is outside the years 1 to 9999: %d ms since 1970", ts))

@@ -119,4 +119,4 @@ func times(n int, err error) []error {
 
 func in(t *testing.T, f func(t *testing.T)) { t.Helper(); synctest.Test(t, f) }
 
-func now() time.Time { return time.Now() } //nolint:forbidigo // the clock of a synctest bubble
+func now() time.Time { return time.Now() }

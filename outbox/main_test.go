@@ -102,7 +102,7 @@ func drained(t *testing.T, o stateful.TaskOutbox) {
 }
 
 // now is the time of a bubble.
-func now() time.Time { return time.Now() } //nolint:forbidigo // tests with time run in synctest, where the clock is the test's
+func now() time.Time { return time.Now() }
 
 var errDown = errors.New("the sink is down")
 

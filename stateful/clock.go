@@ -10,19 +10,8 @@ import (
 
 func wallClock() time.Time { return time.Now() }
 
-// sleep waits for d, or until ctx is done, and then returns its error.
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// sleepUntil is sleep that also ends, with ErrClosed, when one of two channels is closed.
+// sleepUntil waits for d. It ends with an error when ctx is done, and with ErrClosed when one of two
+// channels is closed.
 func sleepUntil(ctx context.Context, d time.Duration, closed, orClosed <-chan struct{}) error {
 	t := time.NewTimer(d)
 	defer t.Stop()

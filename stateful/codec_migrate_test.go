@@ -48,10 +48,18 @@ func TestOtherSchemasAreRefusedWithTheWayOut(t *testing.T) {
 		is     error
 		want   []string
 	}{
-		{"a newer schema names both versions and the remedy", stateful.StateCodecConfig[visitsV2]{Version: 2},
-			v9, stateful.ErrNewerSchema, []string{"version 9", "up to 2", "deploy the newer build"}},
-		{"an older schema without Migrate names both and the remedy", stateful.StateCodecConfig[visitsV2]{Version: 2},
-			v1, nil, []string{"version 1", "version 2", "set Migrate"}},
+		{
+			"a newer schema names both versions and the remedy",
+			stateful.StateCodecConfig[visitsV2]{Version: 2},
+			v9, stateful.ErrNewerSchema,
+			[]string{"version 9", "up to 2", "deploy the newer build"},
+		},
+		{
+			"an older schema without Migrate names both and the remedy",
+			stateful.StateCodecConfig[visitsV2]{Version: 2},
+			v1, nil,
+			[]string{"version 1", "version 2", "set Migrate"},
+		},
 		{"a failing Migrate is told", stateful.StateCodecConfig[visitsV2]{Version: 2, Migrate: failing}, v1, nil, []string{"from version 1 to 2", "cannot"}},
 		{"a wrong type in Migrate is told", stateful.StateCodecConfig[visitsV2]{Version: 2, Migrate: wrongType}, v1, nil, []string{"stored as int"}},
 		{"a value instead of a pointer is told", stateful.StateCodecConfig[visitsV2]{Version: 2, Migrate: noPointer}, v1, nil, []string{"needs a pointer"}},

@@ -206,7 +206,7 @@ type (
 		N int
 	}
 	allowed struct {
-		hidden `cbor:"-"`
+		hidden `cbor:"-"` //nolint:unused // it is there to be left out
 		N      int
 	}
 	weaklier struct {
@@ -323,6 +323,7 @@ func TestDecodeFaultsAreTheTasks(t *testing.T) {
 	c := stateCodec(t, stateful.StateCodecConfig[string]{})
 	var v string
 	_, err := c.Decode([]byte{0xff}, &v)
+	//nolint:errorlint // what is a fault of the task is returned as it is
 	if !errors.Is(err, stateful.ErrCorrupt) || stateful.TaskFault(err) != err {
 		t.Errorf("%v must be ErrCorrupt and a fault of the task", err)
 	}

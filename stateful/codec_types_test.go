@@ -95,7 +95,7 @@ type profile struct {
 	ID      [16]byte
 	Raw     []byte
 	Skipped chan int `cbor:"-"`
-	level   int
+	level   int      //nolint:unused // it is there to be left out
 }
 
 type inner struct {

@@ -209,7 +209,7 @@ func (t *Task) await(ctx context.Context, f *flight) error {
 	if err != nil {
 		if !t.failed(f, err) {
 			// To open the task again fences what was on its way: not another owner.
-			return fmt.Errorf("%w: commit %d of %s: %v", ErrOutOfTurn, f.seq, t.id, err)
+			return fmt.Errorf("%w: commit %d of %s: %v", ErrOutOfTurn, f.seq, t.id, err) //nolint:errorlint // nobody may take it for a fence
 		}
 		err = fmt.Errorf("commit %d of %s: %w", f.seq, t.id, err)
 		if errors.Is(err, ErrFenced) {

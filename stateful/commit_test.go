@@ -59,8 +59,10 @@ func TestOffsetsWithoutRecordsAreNoGap(t *testing.T) {
 	}
 	r.restart()
 	empty := stateful.Batch{Partition: b.Partition, Log: b.Log, Start: 10, End: 20}
-	last := stateful.Batch{Partition: b.Partition, Log: b.Log, Start: 20, End: 30,
-		Records: []stateful.Record{{Value: []byte("a 2"), Offset: 25}}}
+	last := stateful.Batch{
+		Partition: b.Partition, Log: b.Log, Start: 20, End: 30,
+		Records: []stateful.Record{{Value: []byte("a 2"), Offset: 25}},
+	}
 	for _, b := range []stateful.Batch{empty, last, last} {
 		if err := r.process(b); err != nil {
 			t.Fatal(err)
@@ -138,7 +140,7 @@ func TestFaultyCommitsChangeNothing(t *testing.T) {
 					v = append(v, fmt.Sprintf("k%d %d", values.IntN(5), values.IntN(100)))
 				}
 				b := r.batch("in", v...)
-				for err := error(stateful.ErrCommitUnknown); err != nil; err = r.process(b) {
+				for err := stateful.ErrCommitUnknown; err != nil; err = r.process(b) {
 					if !errors.Is(err, stateful.ErrCommitUnknown) {
 						t.Fatal(err)
 					}

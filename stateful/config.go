@@ -126,12 +126,18 @@ func (c Config) validate() error {
 		name  string
 		value int64
 	}{
-		{"RecordBytes", int64(c.Limits.RecordBytes)}, {"KeyBytes", int64(c.Limits.KeyBytes)},
-		{"WindowsPerKey", int64(c.Limits.WindowsPerKey)}, {"Future", int64(c.Limits.Future)},
-		{"CommitRows", int64(c.Limits.CommitRows)}, {"CommitBytes", int64(c.Limits.CommitBytes)},
-		{"OutboxRows", int64(c.Limits.OutboxRows)}, {"OutboxBytes", c.Limits.OutboxBytes},
-		{"DedupFor", int64(c.Limits.DedupFor)}, {"DedupMarks", int64(c.Limits.DedupMarks)},
-		{"CachedEntries", int64(c.Limits.CachedEntries)}, {"DrainFor", int64(c.DrainFor)},
+		{"RecordBytes", int64(c.Limits.RecordBytes)},
+		{"KeyBytes", int64(c.Limits.KeyBytes)},
+		{"WindowsPerKey", int64(c.Limits.WindowsPerKey)},
+		{"Future", int64(c.Limits.Future)},
+		{"CommitRows", int64(c.Limits.CommitRows)},
+		{"CommitBytes", int64(c.Limits.CommitBytes)},
+		{"OutboxRows", int64(c.Limits.OutboxRows)},
+		{"OutboxBytes", c.Limits.OutboxBytes},
+		{"DedupFor", int64(c.Limits.DedupFor)},
+		{"DedupMarks", int64(c.Limits.DedupMarks)},
+		{"CachedEntries", int64(c.Limits.CachedEntries)},
+		{"DrainFor", int64(c.DrainFor)},
 	} {
 		if n.value < 0 {
 			errs = append(errs, fmt.Errorf("%s is negative: leave it 0 for the default", n.name))

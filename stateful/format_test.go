@@ -35,8 +35,10 @@ var (
 		dedup:     []dedupGen{{index: 20000, count: 3}, {index: 20001, count: 0}},
 	}
 	metaOfANewTask = meta{incarnation: 1, nextRow: 1, watermark: math.MinInt64, advanced: math.MinInt64, fired: noFiring}
-	rowWithAll     = Row{Seq: 258, Topic: "out", Key: []byte("ana"), Payload: []byte(`{"n":1}`), Time: -1,
-		Headers: []Header{{"a", "1"}, {"a", ""}}}
+	rowWithAll     = Row{
+		Seq: 258, Topic: "out", Key: []byte("ana"), Payload: []byte(`{"n":1}`), Time: -1,
+		Headers: []Header{{"a", "1"}, {"a", ""}},
+	}
 	rowWithLittle = Row{Seq: 1, Topic: "out", Key: []byte{}, Payload: []byte{}, Time: NoTime}
 	aTimer        = Timer{Kind: ProcessingTime, Time: -2, Namespace: "reminders", Key: "ana"}
 	aHandle       = Prepared{Sink: "bank", Seq: 258, Handle: []byte{0, 1, 255}}

@@ -111,8 +111,10 @@ type sink struct {
 }
 
 func newSink() *sink {
-	return &sink{cursors: make(map[stateful.Producer]uint64), changed: make(chan struct{}),
-		traits: stateful.SinkTraits{Name: "test", Cursor: true, FIFO: true}}
+	return &sink{
+		cursors: make(map[stateful.Producer]uint64), changed: make(chan struct{}),
+		traits: stateful.SinkTraits{Name: "test", Cursor: true, FIFO: true},
+	}
 }
 
 func (s *sink) Accepts(topic string) error { return s.refused[topic] }
@@ -138,6 +140,7 @@ func (s *sink) OpenTask(_ context.Context, t stateful.OutboxTask) (stateful.Task
 
 // hold keeps rows waiting; release publishes them.
 func (s *sink) hold() { s.mu.Lock(); s.held = true; s.mu.Unlock() }
+
 func (s *sink) release() {
 	s.mu.Lock()
 	s.held = false
@@ -162,6 +165,7 @@ type taskSink struct {
 }
 
 func (o *taskSink) Join(rows []stateful.Row) ([]stateful.Joined, []stateful.Row) { return nil, rows }
+
 func (o *taskSink) Prepare(context.Context, []stateful.Row) ([]stateful.Prepared, error) {
 	return nil, o.s.prepare
 }
@@ -196,22 +200,27 @@ func (o *taskSink) publish() {
 func (o *taskSink) Published() map[string]uint64 {
 	return map[string]uint64{o.s.traits.Name: o.Progress()}
 }
+
 func (o *taskSink) Progress() uint64 {
 	o.s.mu.Lock()
 	defer o.s.mu.Unlock()
 	return o.upTo
 }
+
 func (o *taskSink) Room(ctx context.Context) error {
 	return o.until(ctx, func() bool { return len(o.waiting) < o.task.MaxRows })
 }
+
 func (o *taskSink) Backlog() (int, int64) {
 	o.s.mu.Lock()
 	defer o.s.mu.Unlock()
 	return len(o.waiting), 0
 }
+
 func (o *taskSink) Drained(ctx context.Context) error {
 	return o.until(ctx, func() bool { return len(o.waiting) == 0 })
 }
+
 func (o *taskSink) until(ctx context.Context, ok func() bool) error {
 	for {
 		o.s.mu.Lock()
@@ -228,6 +237,7 @@ func (o *taskSink) until(ctx context.Context, ok func() bool) error {
 		}
 	}
 }
+
 func (o *taskSink) Close() error {
 	o.s.mu.Lock()
 	defer o.s.mu.Unlock()
@@ -254,9 +264,11 @@ var quickly = stateful.Policy{Retry: &stateful.Retry{Retries: 3, OnExhausted: st
 func newRig(t *testing.T, h stateful.Handler, change ...func(*stateful.Config)) *rig {
 	t.Helper()
 	r := &rig{t: t, sink: newSink(), handler: h, next: make(map[stateful.Partition]int64)}
-	r.cfg = stateful.Config{App: "test", Backend: memory.New(), Outbox: r.sink, DeadLetterTo: "dead",
+	r.cfg = stateful.Config{
+		App: "test", Backend: memory.New(), Outbox: r.sink, DeadLetterTo: "dead",
 		Now:    func() time.Time { return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC) },
-		Logger: slog.New(slog.DiscardHandler)}
+		Logger: slog.New(slog.DiscardHandler),
+	}
 	for _, f := range change {
 		f(&r.cfg)
 	}

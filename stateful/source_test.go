@@ -38,8 +38,10 @@ type source struct {
 }
 
 func newSource(values ...string) *source {
-	s := &source{logID: "log-1", size: 2, inFlight: 4, logs: make(map[stateful.Partition][]stateful.Record), more: make(chan struct{}),
-		traits: stateful.SourceTraits{Position: true, Seek: true, StableID: true, FIFO: true, Partitions: 1}}
+	s := &source{
+		logID: "log-1", size: 2, inFlight: 4, logs: make(map[stateful.Partition][]stateful.Record), more: make(chan struct{}),
+		traits: stateful.SourceTraits{Position: true, Seek: true, StableID: true, FIFO: true, Partitions: 1},
+	}
 	s.add("in", 0, values...)
 	return s
 }
@@ -63,6 +65,7 @@ func (s *source) Close() error                  { return nil }
 func (s *source) Subscribe(context.Context, string) (<-chan *message.Message, error) {
 	return nil, errors.New("only attached")
 }
+
 func (s *source) Committed(group string, p stateful.Partition, pos stateful.Position) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -12,10 +12,12 @@ import (
 
 // each is a handler that is one function. What it emits itself is "x 0".
 func each(f func(ctx context.Context, tx *stateful.Tx, value string) error) *timed {
-	return &timed{adder: adder{name: "each", inputs: []string{"in"}, to: "out", value: "x 0",
+	return &timed{adder: adder{
+		name: "each", inputs: []string{"in"}, to: "out", value: "x 0",
 		before: func(ctx context.Context, tx *stateful.Tx, rec *stateful.Record) error {
 			return f(ctx, tx, string(rec.Value))
-		}}}
+		},
+	}}
 }
 
 func TestEmptyValueIsNotADelete(t *testing.T) {

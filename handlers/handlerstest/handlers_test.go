@@ -20,7 +20,6 @@ type click struct {
 type counter struct {
 	name, from, to string
 	failOn         string
-	onTimer        func(ctx context.Context, tx *stateful.Tx, t stateful.Timer) error
 }
 
 func (c counter) HandlerName() string { return c.name }

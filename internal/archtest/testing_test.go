@@ -35,3 +35,20 @@ func TestNamedTestsExist(t *testing.T) {
 		t.Errorf("docs/testing.md names %d tests only", len(names))
 	}
 }
+
+// A test that sleeps does so on the clock of testing/synctest.
+func TestNoTestSleepsOnTheRealClock(t *testing.T) {
+	err := filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") || filepath.Base(path) == "testing_test.go" {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		if src := string(b); strings.Contains(src, "time.Sleep(") && !strings.Contains(src, `"testing/synctest"`) {
+			t.Errorf("%s calls time.Sleep without testing/synctest: wait on a channel", path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -105,7 +105,7 @@ func TestADiskThatFailsNeitherPanicsNorHangs(t *testing.T) {
 							t.Error(err)
 						}
 						if d.ApplyNoSyncWait(b, pebble.Sync) == nil && d.SyncWait(b) == nil {
-							b.Close() //nolint:errcheck // applied
+							b.Close()
 						}
 					}
 				})
@@ -150,11 +150,15 @@ func TestFormatVersion(t *testing.T) {
 	}{
 		{"a new database is made", func(*pebble.DB) error { return nil }, ""},
 		{"the version there is accepted", func(d *pebble.DB) error { return d.Set(formatKey, []byte{1}, nil) }, ""},
-		{"a newer one is refused with the remedy", func(d *pebble.DB) error { return d.Set(formatKey, []byte{2}, nil) },
-			"format version 2 is newer than 1, the newest this release knows: run the release that wrote it"},
+		{
+			"a newer one is refused with the remedy", func(d *pebble.DB) error { return d.Set(formatKey, []byte{2}, nil) },
+			"format version 2 is newer than 1, the newest this release knows: run the release that wrote it",
+		},
 		{"none is refused", func(d *pebble.DB) error { return d.Set(formatKey, nil, nil) }, "damaged or not Pondage's"},
-		{"somebody else's database is refused", func(d *pebble.DB) error { return d.Set([]byte("x"), nil, nil) },
-			"no database of Pondage's"},
+		{
+			"somebody else's database is refused", func(d *pebble.DB) error { return d.Set([]byte("x"), nil, nil) },
+			"no database of Pondage's",
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			fs := vfs.NewMem()
@@ -174,7 +178,7 @@ func TestFormatVersion(t *testing.T) {
 					t.Error(err)
 				}
 				if err == nil {
-					d.Close() //nolint:errcheck // not under test
+					d.Close()
 				}
 			}
 		})
@@ -189,7 +193,7 @@ func (quiet) Fatalf(string, ...any) {}
 
 func TestSharedIsOneValueForAll(t *testing.T) {
 	d := open(t, vfs.NewMem())
-	defer d.Close() //nolint:errcheck // not under test
+	defer d.Close()
 	var wg sync.WaitGroup
 	values := make([]any, 8)
 	for i := range values {

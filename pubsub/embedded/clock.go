@@ -5,6 +5,8 @@ import (
 	"time"
 )
 
+func wallClock() time.Time { return time.Now() }
+
 // sleep waits for d or until ctx is done, and then returns its error.
 func sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)

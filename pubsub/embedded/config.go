@@ -91,7 +91,7 @@ func (c Config) withDefaults() Config {
 		c.Logger = watermill.NopLogger{}
 	}
 	if c.Now == nil {
-		c.Now = time.Now
+		c.Now = wallClock
 	}
 	return c
 }

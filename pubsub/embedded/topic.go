@@ -148,7 +148,7 @@ func (l *Log) put(t *topic) {
 }
 
 func newLogID() (id logID) {
-	rand.Read(id[:]) //nolint:errcheck // never fails
+	rand.Read(id[:]) // never fails
 	return id
 }
 

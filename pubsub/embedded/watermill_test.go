@@ -1,7 +1,6 @@
 package embedded_test
 
 import (
-	"os"
 	"testing"
 	"time"
 
@@ -19,9 +18,7 @@ func TestWatermillPubSub(t *testing.T) {
 			return memory(t, embedded.Config{Partitions: 1, RetryMax: 10 * time.Millisecond})
 		},
 		"disk": func(t *testing.T) *embedded.Log {
-			dir, err := os.MkdirTemp(t.TempDir(), "log")
-			require.NoError(t, err)
-			l, err := embedded.Open(embedded.Config{Dir: dir, Partitions: 1, RetryMax: 10 * time.Millisecond})
+			l, err := embedded.Open(embedded.Config{Dir: t.TempDir(), Partitions: 1, RetryMax: 10 * time.Millisecond})
 			require.NoError(t, err)
 			t.Cleanup(func() { require.NoError(t, l.Close()) })
 			return l

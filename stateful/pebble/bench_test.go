@@ -68,7 +68,7 @@ func BenchmarkCommit(b *testing.B) {
 			if err := raw.SyncWait(batches[0]); err != nil {
 				b.Fatal(err)
 			}
-			batches[0].Close() //nolint:errcheck // applied
+			batches[0].Close()
 			batches = batches[1:]
 		}
 	}

@@ -19,7 +19,7 @@ func TestACommitCannotLandBehindANewEpoch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer b.Close() //nolint:errcheck // not under test
+	defer b.Close()
 	id := stateful.TaskID{App: "app", Handler: "h"}
 	old, _, err := b.Open(ctx, id)
 	if err != nil {

@@ -52,7 +52,7 @@ func TestSinksOnTheSameDatabaseJoinTheCommit(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b := openCrashable(t, vfs.NewCrashableMem(), nil)
-			defer b.Close() //nolint:errcheck // not under test
+			defer b.Close()
 			if err := b.DB().Set([]byte("egone"), nil, b.DB().WriteOptions()); err != nil {
 				t.Fatal(err)
 			}
@@ -80,7 +80,7 @@ func TestSinksOnTheSameDatabaseJoinTheCommit(t *testing.T) {
 					t.Errorf("%s: %v, want it there: %t", key, err, there)
 				}
 				if err == nil {
-					closer.Close() //nolint:errcheck // of a read
+					closer.Close()
 				}
 			}
 		})
@@ -89,12 +89,12 @@ func TestSinksOnTheSameDatabaseJoinTheCommit(t *testing.T) {
 
 func TestOnlyTheSameDatabaseCanBeJoined(t *testing.T) {
 	b := openCrashable(t, vfs.NewCrashableMem(), nil)
-	defer b.Close() //nolint:errcheck // not under test
+	defer b.Close()
 	other, err := pebbledb.Open(pebbledb.Config{Dir: "other", FS: vfs.NewMem()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer other.Close() //nolint:errcheck // not under test
+	defer other.Close()
 	s, _ := mustOpen(t, b)
 	j := s.(stateful.Joiner)
 	if !j.CanJoin(b.DB()) || j.CanJoin(other) || j.CanJoin(nil) || j.CanJoin("db") {
@@ -106,7 +106,7 @@ func TestOnlyTheSameDatabaseCanBeJoined(t *testing.T) {
 // in the order in which the batches are applied.
 func TestOffsetsGivenInJoinAreInTheOrderOfApplying(t *testing.T) {
 	b := openCrashable(t, vfs.NewCrashableMem(), nil)
-	defer b.Close() //nolint:errcheck // not under test
+	defer b.Close()
 	var sink counter
 	var wg sync.WaitGroup
 	for i := range 4 {
@@ -128,7 +128,7 @@ func TestOffsetsGivenInJoinAreInTheOrderOfApplying(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer closer.Close() //nolint:errcheck // of a read
+	defer closer.Close()
 	if string(v) != "400" {
 		t.Errorf("the last offset applied is %s, want 400", v)
 	}

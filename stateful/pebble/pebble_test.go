@@ -35,7 +35,7 @@ func openCrashable(t statefultest.TB, fs *vfs.MemFS, rng *rand.Rand) *crashable 
 func (b *crashable) Reopen(t statefultest.TB) stateful.Backend {
 	t.Helper()
 	survived := b.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: b.rng.IntN(101), RNG: b.rng})
-	b.Close() //nolint:errcheck // it is lost
+	b.Close()
 	return openCrashable(t, survived, b.rng)
 }
 
@@ -90,7 +90,7 @@ func TestADatabaseThatWasGivenIsNotClosed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close() //nolint:errcheck // checked below
+	defer db.Close()
 	b, err := pebble.New(ctx, pebble.Config{DB: db})
 	if err != nil {
 		t.Fatal(err)
@@ -119,7 +119,7 @@ func TestBackendsOnOneDatabaseFenceEachOther(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer a.Close() //nolint:errcheck // not under test
+	defer a.Close()
 	b, err := pebble.New(ctx, pebble.Config{DB: a.DB()})
 	if err != nil {
 		t.Fatal(err)
@@ -138,7 +138,7 @@ func TestBackendsOnOneDatabaseFenceEachOther(t *testing.T) {
 
 func TestNamesThatWouldMixTasksAreRefused(t *testing.T) {
 	b := openCrashable(t, vfs.NewCrashableMem(), nil)
-	defer b.Close() //nolint:errcheck // not under test
+	defer b.Close()
 	for _, id := range []stateful.TaskID{{Handler: "h"}, {App: "a"}, {App: "a\x00", Handler: "h"}, {App: "a", Handler: "\x00h"}} {
 		if _, _, err := b.Open(ctx, id); err == nil {
 			t.Errorf("%q was opened", id)
@@ -154,7 +154,7 @@ func TestHeadsOfOtherVersionsAreRefused(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b := openCrashable(t, vfs.NewCrashableMem(), nil)
-			defer b.Close() //nolint:errcheck // not under test
+			defer b.Close()
 			key := []byte("s\x00app\x00h\x00\x00\x00\x00\x07")
 			if err := b.DB().Set(key, []byte(tt.head), b.DB().WriteOptions()); err != nil {
 				t.Fatal(err)

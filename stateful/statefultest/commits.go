@@ -83,8 +83,10 @@ func checkSequence(t *testing.T, b stateful.Backend) {
 func checkNoTrace(t *testing.T, b stateful.Backend) {
 	s, _ := openTask(t, b, clicks)
 	commit(t, s, 1, put("a", "1"), put("b", "1"))
-	c := stateful.Commit{Seq: 2, Token: 2, Writes: []stateful.Write{put("a", "2"), del("b"), put("c", "2")},
-		Joined: []stateful.Joined{refuses{}}}
+	c := stateful.Commit{
+		Seq: 2, Token: 2, Writes: []stateful.Write{put("a", "2"), del("b"), put("c", "2")},
+		Joined: []stateful.Joined{refuses{}},
+	}
 	if err := s.Submit(ctx, c).Wait(ctx); err == nil {
 		t.Fatal("a commit was taken although what joined it refused")
 	}

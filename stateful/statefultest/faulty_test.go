@@ -20,7 +20,7 @@ var task = stateful.TaskID{App: "app", Handler: "h"}
 func outcomes(t *testing.T, seed uint64, share float64, n int) []string {
 	t.Helper()
 	b := statefultest.Faulty(memory.New(), seed, share)
-	defer b.Close() //nolint:errcheck // not under test
+	defer b.Close()
 	s, head, err := b.Open(ctx, task)
 	if err != nil {
 		t.Fatal(err)

@@ -55,7 +55,7 @@ func checkOrder(t *testing.T, b stateful.Backend) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := fmt.Sprintf("%s", bytes.Join(values, []byte(","))); got != "2,3,,1,2" {
+	if got := string(bytes.Join(values, []byte(","))); got != "2,3,,1,2" {
 		t.Errorf("got %s, want 2,3,,1,2", got)
 	}
 }
@@ -90,7 +90,10 @@ func checkOwned(t *testing.T, b stateful.Backend) {
 	}
 	copy(values[0], "xxxxx")
 	wantGet(t, s, "a", "other")
-	for e := range s.Scan(ctx, "", "") {
+	for e, err := range s.Scan(ctx, "", "") {
+		if err != nil {
+			t.Fatal(err)
+		}
 		copy(e.Value, "yyyyy")
 	}
 	wantGet(t, s, "a", "other")

@@ -79,7 +79,7 @@ func TestWindowsThatAreAlikeDescribeThemselvesAlike(t *testing.T) {
 // windows' neighbours begin where it ends.
 func FuzzTumbling(f *testing.F) {
 	f.Add(int64(-1), int64(10), int64(3))
-	f.Add(int64(1<<61), int64(math.MaxInt64/int64(ms)), int64(-1))
+	f.Add(int64(1<<61), math.MaxInt64/int64(ms), int64(-1))
 	f.Fuzz(func(t *testing.T, ts, size, offset int64) {
 		const limit = math.MaxInt64 / int64(ms) // of a time.Duration
 		if size %= limit; size <= 0 {
