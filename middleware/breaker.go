@@ -2,6 +2,7 @@ package middleware
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"sync"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/sony/gobreaker/v2"
 
+	"github.com/pondage/pondage/internal/clock"
 	"github.com/pondage/pondage/stateful"
 )
 
@@ -63,8 +65,8 @@ func (c CircuitBreaker) Middleware(h message.HandlerFunc) message.HandlerFunc {
 				}
 				return out, err
 			}
-			if cause := sleep(msg.Context(), wait); cause != nil {
-				return nil, cause
+			if clock.Sleep(msg.Context(), wait) != nil {
+				return nil, context.Cause(msg.Context())
 			}
 		}
 	}

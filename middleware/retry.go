@@ -2,11 +2,13 @@ package middleware
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
+	"github.com/pondage/pondage/internal/clock"
 	"github.com/pondage/pondage/stateful"
 )
 
@@ -81,8 +83,8 @@ func (r Retry) plain(h message.HandlerFunc) message.HandlerFunc {
 				}
 				wait = r.Max
 			}
-			if cause := sleep(ctx, wait); cause != nil {
-				return nil, errors.Join(err, cause)
+			if clock.Sleep(ctx, wait) != nil {
+				return nil, errors.Join(err, context.Cause(ctx))
 			}
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime/debug"
 
+	"github.com/pondage/pondage/internal/clock"
 	"github.com/pondage/pondage/stateful"
 )
 
@@ -125,7 +126,7 @@ func (r *relay) publish(rows []stateful.Row, handle *stateful.Prepared) bool {
 		err = fmt.Errorf("outbox: sink %q: publish outputs from %d on: %w", r.to.traits.Name, rows[0].Seq, err)
 		final := isFinal(err)
 		r.note(err, final)
-		if final || sleep(r.t.ctx, stateful.Backoff(try, r.t.o.c.RetryBase, r.t.o.c.RetryMax)) != nil {
+		if final || clock.Sleep(r.t.ctx, stateful.Backoff(try, r.t.o.c.RetryBase, r.t.o.c.RetryMax)) != nil {
 			return false
 		}
 	}

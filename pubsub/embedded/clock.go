@@ -1,23 +1,8 @@
 package embedded
 
-import (
-	"context"
-	"time"
-)
+import "time"
 
 func wallClock() time.Time { return time.Now() }
-
-// sleep waits for d or until ctx is done, and then returns its error.
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
 
 // stopwatch measures how long filling and handling take. It does not use
 // Config.Now: what it measures is the machine, and no result depends on it.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
+	"github.com/pondage/pondage/internal/clock"
 	"github.com/pondage/pondage/stateful"
 )
 
@@ -203,7 +204,7 @@ func (r *reader) drop(n int) {
 // pause waits longer with each failure in a row.
 func (r *reader) pause() error {
 	r.backoff = min(max(2*r.backoff, r.l.c.RetryBase), r.l.c.RetryMax)
-	return sleep(r.ctx, r.backoff)
+	return clock.Sleep(r.ctx, r.backoff)
 }
 
 // close ends the contexts of what is still out, whose memory is left to its holders, and
