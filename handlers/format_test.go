@@ -14,7 +14,8 @@ func TestFormatsDoNotChange(t *testing.T) {
 	values := &Values{kinds: [MaxParts]kind{countKind, meanKind, maxKind | ready}, count: 3, nums: [MaxParts]float64{0, 7.5, -1}}
 	average := &Average{Sum: 7.5, Count: 3}
 	span := window.Span{Start: -1000, End: 59_000}
-	id, _ := appendResultID(nil, nil, "clicks", "ana", span, 2)
+	id, _ := appendResultID(nil, nil, "clicks", "ana", span, 2, false)
+	back, _ := appendResultID(nil, nil, "clicks", "ana", span, 2, true)
 	for _, tt := range []struct {
 		name string
 		got  func() ([]byte, error)
@@ -23,6 +24,7 @@ func TestFormatsDoNotChange(t *testing.T) {
 		{"all", func() ([]byte, error) { return values.AppendBinary(nil) }, "030103850600" + "00000000001e40" + "000000000000f0bf"},
 		{"mean", func() ([]byte, error) { return average.AppendBinary(nil) }, "0000000000001e4006"},
 		{"windows", func() ([]byte, error) { return []byte(minute.String()), nil }, hex.EncodeToString([]byte("tumbling 1m0s offset 59s"))},
+		{"id of what takes a result back", func() ([]byte, error) { return hex.DecodeString(string(back)) }, "8523c2d384d1acc5189abaab79d9cbf9"},
 		{"result id", func() ([]byte, error) { return hex.DecodeString(string(id)) }, "1a4ca83a2f57e163997288a9747be52c"},
 	} {
 		b, err := tt.got()

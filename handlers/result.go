@@ -24,6 +24,9 @@ type Result[A any] struct {
 	// else: it is the same however the input was cut into batches and however often
 	// it was processed, so that a reader can drop repeats by it (T8).
 	ID string
+	// Retract is the ID of an earlier result that this one takes back, with its Key, Window,
+	// Value and Pane; empty otherwise. Only [Retracting] windows have such. Its own ID is another.
+	Retract string
 }
 
 // Bounds are the event times from Start up to, but not including, End, in UTC.
@@ -41,12 +44,15 @@ type resultJSON[A any] struct {
 	Value A         `json:"value"`
 	Pane  int       `json:"pane"`
 	ID    string    `json:"id"`
+
+	Retract string `json:"retract,omitempty"`
 }
 
 // MarshalJSON implements [json.Marshaler]:
-// {"key":"ana","start":"2026-01-01T12:00:00Z","end":"2026-01-01T12:01:00Z","value":1,"pane":0,"id":"..."}.
+// {"key":"ana","start":"2026-01-01T12:00:00Z","end":"2026-01-01T12:01:00Z","value":1,"pane":0,"id":"..."}. One
+// that takes back another has "retract" with that one's id behind it.
 func (r Result[A]) MarshalJSON() ([]byte, error) {
-	return stateful.JSONCodec{}.Append(nil, resultJSON[A]{r.Key, r.Window.Start.UTC(), r.Window.End.UTC(), r.Value, r.Pane, r.ID})
+	return stateful.JSONCodec{}.Append(nil, resultJSON[A]{r.Key, r.Window.Start.UTC(), r.Window.End.UTC(), r.Value, r.Pane, r.ID, r.Retract})
 }
 
 // UnmarshalJSON implements [json.Unmarshaler].
@@ -55,18 +61,22 @@ func (r *Result[A]) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &j); err != nil {
 		return err
 	}
-	*r = Result[A]{j.Key, Bounds{j.Start.UTC(), j.End.UTC()}, j.Value, j.Pane, j.ID}
+	*r = Result[A]{j.Key, Bounds{j.Start.UTC(), j.End.UTC()}, j.Value, j.Pane, j.ID, j.Retract}
 	return nil
 }
 
 // appendResultID appends the id of a result: 32 hexadecimal digits, the first half of a SHA-256.
-// Every part of the digest's input has its length before it or is of fixed length.
-func appendResultID(b, scratch []byte, handler, key string, s window.Span, pane uint32) (id, mem []byte) {
+// Every part of the digest's input has its length before it or is of fixed length. The id of
+// what takes a result back is made of one byte more.
+func appendResultID(b, scratch []byte, handler, key string, s window.Span, pane uint32, retract bool) (id, mem []byte) {
 	scratch = append(binary.AppendUvarint(scratch[:0], uint64(len(handler))), handler...)
 	scratch = append(binary.AppendUvarint(scratch, uint64(len(key))), key...)
 	scratch = binary.BigEndian.AppendUint64(scratch, uint64(s.Start))
 	scratch = binary.BigEndian.AppendUint64(scratch, uint64(s.End))
 	scratch = binary.BigEndian.AppendUint32(scratch, pane)
+	if retract {
+		scratch = append(scratch, 1)
+	}
 	sum := sha256.Sum256(scratch)
 	return hex.AppendEncode(b, sum[:16]), scratch
 }

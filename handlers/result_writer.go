@@ -16,6 +16,7 @@ type resultWriter[A any] struct {
 	encode         func([]byte, *Result[A]) ([]byte, error) // without own
 	value          func([]byte, *A) ([]byte, error)         // of the JSON written here
 	key, body, id  []byte
+	back           []byte // the id of what is taken back
 	scratch        []byte
 	v              A // the value in hand: a pointer to it escapes
 	r              Result[A]
@@ -50,21 +51,35 @@ func valueJSON[A any]() func([]byte, *A) ([]byte, error) {
 	return stateful.Encoder[A](stateful.JSONCodec{})
 }
 
+// output is one result on its way out.
+type output[A any] struct {
+	window.Span             // of event time
+	id          window.Span // what its id is made of, most often the same
+	key         string
+	value       A
+	pane        uint32
+	retract     bool // it takes back the result of that window and pane
+}
+
 // emit emits one result. A value that cannot be encoded is a permanent error.
-func (o *resultWriter[A]) emit(tx *stateful.Tx, s window.Span, key string, v A, pane uint32) error {
-	o.key = append(o.key[:0], key...)
-	o.id, o.scratch = appendResultID(o.id[:0], o.scratch, o.handler, key, s, pane)
+func (o *resultWriter[A]) emit(tx *stateful.Tx, r *output[A]) error {
+	o.key = append(o.key[:0], r.key...)
+	o.back = o.back[:0]
+	if r.retract {
+		o.back, o.scratch = appendResultID(o.back, o.scratch, o.handler, r.key, r.id, r.pane, false)
+	}
+	o.id, o.scratch = appendResultID(o.id[:0], o.scratch, o.handler, r.key, r.id, r.pane, r.retract)
 	var err error
 	if o.value != nil {
-		err = o.writeJSON(s, key, v, pane)
+		err = o.writeJSON(r)
 	} else {
-		o.r = Result[A]{Key: key, Window: boundsOf(s), Value: v, Pane: int(pane), ID: string(o.id)}
+		o.r = Result[A]{Key: r.key, Window: boundsOf(r.Span), Value: r.value, Pane: int(r.pane), ID: string(o.id), Retract: string(o.back)}
 		err = o.writeOwn()
 	}
 	if err != nil {
-		return fmt.Errorf("encode the result of key %q, window %v to %v: %w", key, boundsOf(s).Start, boundsOf(s).End, err)
+		return fmt.Errorf("encode the result of key %q, window %v to %v: %w", r.key, boundsOf(r.Span).Start, boundsOf(r.Span).End, err)
 	}
-	return tx.Emit(stateful.Row{Topic: o.topic, Key: o.key, Payload: o.body, Time: s.Last()})
+	return tx.Emit(stateful.Row{Topic: o.topic, Key: o.key, Payload: o.body, Time: r.Last()})
 }
 
 func (o *resultWriter[A]) writeOwn() error {
@@ -82,21 +97,24 @@ func (o *resultWriter[A]) writeOwn() error {
 }
 
 // writeJSON writes what [Result.MarshalJSON] gives, several times faster.
-func (o *resultWriter[A]) writeJSON(s window.Span, key string, v A, pane uint32) error {
-	if s != o.span || o.spanJSON == nil {
-		o.span, o.spanJSON = s, appendSpanJSON(o.spanJSON[:0], s)
+func (o *resultWriter[A]) writeJSON(r *output[A]) error {
+	if r.Span != o.span || o.spanJSON == nil {
+		o.span, o.spanJSON = r.Span, appendSpanJSON(o.spanJSON[:0], r.Span)
 	}
-	b, err := appendJSONString(append(o.body[:0], `{"key":`...), key)
+	b, err := appendJSONString(append(o.body[:0], `{"key":`...), r.key)
 	if err != nil {
 		return stateful.Permanent(err)
 	}
 	b = append(append(append(b, ','), o.spanJSON...), `,"value":`...)
-	o.v = v
+	o.v = r.value
 	if b, err = o.value(b, &o.v); err != nil {
 		return stateful.Permanent(err)
 	}
-	b = strconv.AppendUint(append(b, `,"pane":`...), uint64(pane), 10)
+	b = strconv.AppendUint(append(b, `,"pane":`...), uint64(r.pane), 10)
 	b = append(append(b, `,"id":"`...), o.id...)
+	if r.retract {
+		b = append(append(b, `","retract":"`...), o.back...)
+	}
 	o.body = append(b, `"}`...)
 	return nil
 }

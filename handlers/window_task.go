@@ -47,8 +47,9 @@ type windowTask[E, A any] struct {
 	firing, cleaning drain[A]
 	given            *drain[A] // whose head NextFiring returned last
 
-	event E      // of the record in hand
-	id    []byte // its key in cells
+	event  E // of the record in hand
+	result output[A]
+	id     []byte // its key in cells
 }
 
 // pane is one open window with all its keys. After a failed record, cells may
@@ -364,7 +365,8 @@ func (w *windowTask[E, A]) fireAgain(ctx context.Context, tx *stateful.Tx, p *pa
 }
 
 func (w *windowTask[E, A]) emit(tx *stateful.Tx, s window.Span, key string, v A, pane uint32) error {
-	if err := w.out.emit(tx, s, key, v, pane); err != nil {
+	w.result = output[A]{Span: s, id: s, key: key, value: v, pane: pane}
+	if err := w.out.emit(tx, &w.result); err != nil {
 		return err
 	}
 	if w.stats != nil {
