@@ -22,6 +22,7 @@ var mayImport = map[string][]string{
 	"pubsub/embedded":       {"internal/clock", "internal/pebbledb", "outbox", "stateful"},
 	"internal/archtest":     {},
 	"internal/clock":        {},
+	"internal/model":        {},
 	"internal/pebbledb":     {},
 	"cmd/pondage":           {anything},
 	"cmd/pondage/internal/demo": {
