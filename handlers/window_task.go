@@ -166,7 +166,8 @@ func (w *windowTask[E, A]) Process(ctx context.Context, tx *stateful.Tx, rec *st
 	if ts <= minTime || ts >= maxTime {
 		return w.badTime(ts)
 	}
-	if err := tx.Observe(ts); err != nil {
+	ts, err := tx.Observe(ts)
+	if err != nil {
 		return err
 	}
 	wm, p := tx.Watermark(), w.last
@@ -175,7 +176,6 @@ func (w *windowTask[E, A]) Process(ctx context.Context, tx *stateful.Tx, rec *st
 		if s.Last()+w.lateness <= wm {
 			return w.late(tx, rec, s, wm)
 		}
-		var err error
 		if p, err = w.paneOf(s, wm); err != nil {
 			return err
 		}
@@ -185,7 +185,6 @@ func (w *windowTask[E, A]) Process(ctx context.Context, tx *stateful.Tx, rec *st
 	w.id = append(append(w.id[:0], p.prefix...), key...)
 	c := w.cells.Find(w.id)
 	if c == nil {
-		var err error
 		if c, err = w.newCell(ctx, p, key); err != nil {
 			return err
 		}
@@ -197,8 +196,7 @@ func (w *windowTask[E, A]) Process(ctx context.Context, tx *stateful.Tx, rec *st
 			v = w.init()
 		}
 	}
-	v, err := w.fold(v, w.event)
-	if err != nil {
+	if v, err = w.fold(v, w.event); err != nil {
 		return err
 	}
 	w.cells.Put(c, v)

@@ -84,7 +84,7 @@ func (e *echo) Process(ctx context.Context, tx *stateful.Tx, rec *stateful.Recor
 	run := e.runs[name]
 	e.seen = append(e.seen, tx.Watermark())
 	e.mu.Unlock()
-	if err := tx.Observe(rec.Time); err != nil {
+	if _, err := tx.Observe(rec.Time); err != nil {
 		return err
 	}
 	if _, err := tx.Get(ctx, name); err != nil {

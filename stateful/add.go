@@ -71,6 +71,9 @@ func (p *Processor) register(router *message.Router, h Handler, taken map[string
 		tick:   make(chan struct{}, 1),
 		ended:  make(chan struct{}),
 	}
+	for range h.Inputs() {
+		r.goOn = append(r.goOn, make(chan struct{}, 1))
+	}
 	r.listener, _ = src.(CommitListener)
 	var errs []error
 	if !handlerName.MatchString(r.name) {
@@ -100,7 +103,7 @@ func (p *Processor) register(router *message.Router, h Handler, taken map[string
 	if router != nil && errors.Join(errs...) == nil {
 		errs = append(errs, p.attach(r))
 	}
-	errs = append(errs, r.checkKeys(p.cfg.Source == nil && router == nil))
+	errs = append(errs, r.checkKeys(p.cfg.Source == nil && router == nil), p.setPace(r, router != nil))
 	if err := errors.Join(errs...); err != nil {
 		return r, fmt.Errorf("stateful: handler %q: %w", r.name, err)
 	}
@@ -218,7 +221,7 @@ func (p *Processor) add(router *message.Router, r *registration) {
 		return
 	}
 	for i, topic := range r.handler.Inputs() {
-		in := &intake{p: p, reg: r, sub: r.src, attached: r.attached, ticker: i == 0}
+		in := &intake{p: p, reg: r, sub: r.src, attached: r.attached, input: i}
 		router.AddConsumerHandler(r.routerName(i, topic), topic, in, func(msg *message.Message) error { return p.handle(r, msg) })
 	}
 }

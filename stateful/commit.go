@@ -178,7 +178,7 @@ func (t *Task) writeMeta(tx *Tx, f *flight) {
 	}
 	for i := range m.inputs {
 		in := &m.inputs[i]
-		in.maxTime = t.wm.Max(i)
+		in.maxTime, in.state = t.wm.Max(i), t.wm.State(i)
 		if in.pos.Log != "" {
 			f.positions = append(f.positions, inputPosition{Partition{in.topic, t.id.Partition}, in.pos})
 		}

@@ -39,6 +39,8 @@ type Config struct {
 	// TickEvery is how often tasks are asked for due work when no message
 	// arrives. Defaults to 1 second; negative disables ticking.
 	TickEvery time.Duration
+	// Pace is that of handlers which set none themselves. Default: all off.
+	Pace Pace
 	// DrainFor is how long Run waits for what is in flight once its context ended.
 	// Defaults to 30 seconds.
 	DrainFor time.Duration
@@ -54,7 +56,9 @@ type Limits struct {
 	RecordBytes   int           // 1 MiB: a larger record is dead-lettered
 	KeyBytes      int           // 4 KiB: so is a record with a longer key
 	WindowsPerKey int           // 10,000 open windows of a key: so is a record that would open one more
-	Future        time.Duration // 24 h: so is an event time further beyond the record's own
+	Future        time.Duration // 24 h: so is a record whose event time is further beyond its own
+	FutureClamp   bool          // instead, the bound is the event's time
+	FutureByClock bool          // the bound is over the processor's clock, not the record's own time
 	CommitRows    int           // 10,000 rows in a commit: the batch goes on in the next
 	CommitBytes   int           // 4 MiB in a commit: likewise
 	OutboxRows    int           // 100,000 rows waiting to be published: the source pauses

@@ -135,6 +135,7 @@ func (t *Task) pause(ctx context.Context, d time.Duration, why string) error {
 		t.p.report(t, why)
 		defer t.p.report(t, "")
 	}
+	defer t.silence.Stop() // a pause is not idleness (F1)
 	return sleepUntil(ctx, d, t.p.draining, t.leaving)
 }
 

@@ -44,7 +44,7 @@ func (t *Task) advance(ctx context.Context, pol *Policy) error {
 			err = t.fireOne(ctx, pol, f)
 			m.fired = Firing{Time: f.Time, Kind: f.Kind, Key: f.Key}
 		default:
-			t.advancing, m.advanced = false, wm
+			t.advancing, m.advanced, m.flushing = false, wm, false
 			return nil
 		}
 		if err != nil {

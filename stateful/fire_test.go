@@ -99,7 +99,7 @@ func eventTimer(fired func(tx *stateful.Tx, t stateful.Timer) error) *timed {
 		if _, err := fmt.Sscanf(v, "now %d", &at); err != nil {
 			return err
 		}
-		return tx.Observe(at + 1) // the watermark is one less
+		return observe(tx, at+1) // the watermark is one less
 	})
 	h.to = ""
 	h.onTimer = func(_ context.Context, tx *stateful.Tx, t stateful.Timer) error { return fired(tx, t) }

@@ -29,7 +29,7 @@ func (l Level) String() string {
 }
 
 // Guarantee is what a chain of source, backend and sinks gives, with the reason
-// for each weakening.
+// for each weakening, and for what may differ in a replay.
 type Guarantee struct {
 	Level   Level
 	Reasons []string
@@ -75,6 +75,12 @@ func (p *Processor) guarantee(r *registration) Guarantee {
 			"records are told apart by UUID for %v", r.name, p.cfg.Limits.DedupFor)
 	case !tr.Position && p.cfg.Limits.DedupWeaken:
 		g.weaken(AtLeastOnce, "Limits.DedupWeaken forgets the oldest ids when there are more than %d", p.cfg.Limits.DedupMarks)
+	}
+	if p.cfg.Limits.FutureByClock {
+		g.weaken(g.Level, "Limits.FutureByClock is set: what is too far in the future is decided by the clock, so an input that is handled again from its start may be taken otherwise")
+	}
+	if r.listens() {
+		g.weaken(g.Level, "IdleAfter or FlushAfter of %q is set: silence, by the clock, closes windows, so what is handled again from the start of the input may give other results", r.name)
 	}
 	if p.cfg.Backend.Domain() == DomainProcess {
 		p.weakenByProcess(&g, r)

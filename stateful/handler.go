@@ -42,6 +42,15 @@ type Validator interface{ Validate() error }
 // Go lets no type have both.)
 type OutOfOrderness interface{ WatermarkDelay() time.Duration }
 
+// Flusher is implemented by instances that can finish what they hold open when
+// their inputs fall silent, see [Pace].
+type Flusher interface {
+	// FlushTo returns the watermark that all that is open waits for (of a window: its last
+	// millisecond plus its allowed lateness), window.Never when nothing is open.
+	// What fires on the way there sees [Tx.Flushing].
+	FlushTo() int64
+}
+
 // KeyFollower is implemented by handlers that may have been given a promise
 // about their keys.
 type KeyFollower interface {

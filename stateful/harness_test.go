@@ -81,6 +81,11 @@ func say(tx *stateful.Tx, topic, format string, args ...any) error {
 	return tx.Emit(stateful.Row{Topic: topic, Payload: fmt.Appendf(nil, format, args...), Time: stateful.NoTime})
 }
 
+func observe(tx *stateful.Tx, ms int64) error {
+	_, err := tx.Observe(ms)
+	return err
+}
+
 // timed is an adder with timers.
 type timed struct {
 	adder

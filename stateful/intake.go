@@ -16,7 +16,7 @@ type intake struct {
 	p        *Processor
 	reg      *registration
 	sub      message.Subscriber
-	ticker   bool // this intake sends the handler's ticks
+	input    int  // its index; the first sends the handler's ticks
 	attached bool // sub is this handler's own
 }
 
@@ -73,15 +73,17 @@ func (in *intake) forward(ctx context.Context, topic string, from <-chan *messag
 	defer in.drained(ctx)
 	defer in.p.intakes.Done() // nothing is forwarded any more
 	var tick <-chan struct{}
-	if in.ticker {
+	if in.input == 0 {
 		tick = in.reg.tick
 	}
-	if in.ticker && !in.attached {
+	if in.input == 0 && !in.attached {
 		// Nobody assigns it, and it may have timers and outputs from before the first message.
 		if !in.sendTick(ctx, in.p.task(in.reg, 0), out) {
 			return
 		}
 	}
+	held := make(heldBack)
+	defer held.giveUp()
 	for {
 		select {
 		case msg, ok := <-from:
@@ -89,7 +91,11 @@ func (in *intake) forward(ctx context.Context, topic string, from <-chan *messag
 				in.ended(topic)
 				return
 			}
-			if !in.send(ctx, topic, msg, out) {
+			if !in.send(ctx, topic, msg, out, held) {
+				return
+			}
+		case <-in.reg.goOn[in.input]:
+			if !in.release(ctx, out, held) {
 				return
 			}
 		case <-tick:
@@ -130,7 +136,7 @@ func (in *intake) ended(topic string) {
 	}
 }
 
-func (in *intake) send(ctx context.Context, topic string, msg *message.Message, out chan<- *message.Message) bool {
+func (in *intake) send(ctx context.Context, topic string, msg *message.Message, out chan<- *message.Message, held heldBack) bool {
 	b, ok := BatchFrom(msg.Context())
 	if !ok {
 		if msg.Metadata.Get(EnvelopeKey) != "" {
@@ -142,8 +148,51 @@ func (in *intake) send(ctx context.Context, topic string, msg *message.Message, 
 		msg.SetContext(WithBatch(msg.Context(), b))
 	}
 	b.task = in.p.task(in.reg, b.Partition.Index)
+	if t := b.task; len(held[t]) > 0 || t.ahead[in.input].Load() {
+		held[t] = append(held[t], msg) // before it has a ticket: the task's other inputs go on
+		if !t.ahead[in.input].Load() {
+			return in.release(ctx, out, held) // it was let go in between
+		}
+		return true
+	}
 	b.ticket = b.task.tickets.draw(msg)
 	return forward(ctx, in.p.draining, msg, out)
+}
+
+// heldBack are messages that wait for other inputs of their task, in order. There are no more
+// than a source delivers without an ack.
+type heldBack map[*Task][]*message.Message
+
+// release forwards what waited and need not any more.
+func (in *intake) release(ctx context.Context, out chan<- *message.Message, held heldBack) bool {
+	for t, msgs := range held {
+		for len(msgs) > 0 && !t.ahead[in.input].Load() {
+			msg := msgs[0]
+			msgs = msgs[1:]
+			if msg.Context().Err() != nil {
+				msg.Nack() // its source has given it up
+				continue
+			}
+			b, _ := BatchFrom(msg.Context())
+			b.ticket = t.tickets.draw(msg)
+			if !forward(ctx, in.p.draining, msg, out) {
+				return false
+			}
+		}
+		if held[t] = msgs; len(msgs) == 0 {
+			delete(held, t)
+		}
+	}
+	return true
+}
+
+// giveUp gives what still waits back to the source.
+func (h heldBack) giveUp() {
+	for _, msgs := range h {
+		for _, msg := range msgs {
+			msg.Nack()
+		}
+	}
 }
 
 // plain makes a message of a stock subscriber a batch of one.
@@ -202,8 +251,14 @@ type registration struct {
 	partitions  int
 	traits      SourceTraits
 	tick        chan struct{}
-	ended       chan struct{} // closed when the subscription must end
-	endOnce     sync.Once
+	goOn        []chan struct{} // of each input: it is no longer held back in some task
+	ender       EndTeller       // src, when it is one
+
+	// See Pace, in milliseconds.
+	idleAfter, flushAfter, maxSkew int64
+
+	ended   chan struct{} // closed when the subscription must end
+	endOnce sync.Once
 }
 
 // endSubscription ends what a fenced task would otherwise be asked for again and again (O2).
@@ -247,6 +302,7 @@ func (o owner) Revoked(ctx context.Context, partitions []Partition) error {
 	for _, part := range partitions {
 		if t := o.p.drop(o.reg, part.Index); t != nil {
 			close(t.leaving)
+			t.letGo()
 			errs = append(errs, t.close(ctx, ErrClosed))
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/pondage/pondage/stateful/window"
 )
 
 // meta is what a task knows of itself besides the user's state. It is one entry,
@@ -17,6 +19,7 @@ type meta struct {
 	watermark   int64
 	advanced    int64  // up to here all that was due has fired; less than watermark in the middle of an advance (T3)
 	fired       Firing // the last firing of such an advance
+	flushing    bool   // the advance was caused by silence
 	inputs      []inputMeta
 	published   map[string]uint64 // per sink, up to where rows were published
 	dedup       []dedupGen
@@ -26,9 +29,13 @@ type inputMeta struct {
 	topic   string
 	pos     Position
 	maxTime int64 // highest event time seen
+	state   window.InputState
 }
 
-const metaVersion = 1
+// metaVersion 1 had neither flags nor states of inputs.
+const metaVersion = 2
+
+const flagFlushing = 1
 
 // append encodes m: the version, then varints, strings as length and bytes.
 func (m *meta) append(b []byte) []byte {
@@ -40,6 +47,11 @@ func (m *meta) append(b []byte) []byte {
 	b = binary.AppendVarint(b, m.fired.Time)
 	b = append(b, m.fired.Kind)
 	b = appendString(b, m.fired.Key)
+	var flags byte
+	if m.flushing {
+		flags |= flagFlushing
+	}
+	b = append(b, flags)
 	b = binary.AppendUvarint(b, uint64(len(m.inputs)))
 	for i := range m.inputs {
 		in := &m.inputs[i]
@@ -47,6 +59,7 @@ func (m *meta) append(b []byte) []byte {
 		b = appendString(b, in.pos.Log)
 		b = binary.AppendVarint(b, in.pos.Offset)
 		b = binary.AppendVarint(b, in.maxTime)
+		b = append(b, byte(in.state))
 	}
 	b = binary.AppendUvarint(b, uint64(len(m.published)))
 	if len(m.published) > 0 {
@@ -82,6 +95,12 @@ var errShort = errors.New("it ends too early")
 type reader struct {
 	b   []byte
 	err error
+}
+
+func (r *reader) fail(err error) {
+	if r.err == nil {
+		r.b, r.err = nil, err
+	}
 }
 
 func (r *reader) byte() byte {
@@ -149,16 +168,31 @@ func (r *reader) end(what string) error {
 
 func parseMeta(b []byte) (meta, error) {
 	r := &reader{b: b}
-	if v := r.byte(); v != metaVersion {
-		return meta{}, fmt.Errorf("the task's own entry has format %d, this program knows %d: use the program that wrote it, or a newer one", v, metaVersion)
+	v := r.byte()
+	if v == 0 || v > metaVersion {
+		return meta{}, fmt.Errorf("the task's own entry has format %d, this program knows 1 to %d: use the program that wrote it, or a newer one", v, metaVersion)
 	}
 	var m meta
 	m.incarnation, m.nextRow = r.uvarint(), r.uvarint()
 	m.watermark, m.advanced = r.varint(), r.varint()
 	m.fired = Firing{Time: r.varint(), Kind: r.byte(), Key: r.string()}
+	if v > 1 {
+		flags := r.byte()
+		if flags&^flagFlushing != 0 {
+			r.fail(fmt.Errorf("it has flags %x", flags))
+		}
+		m.flushing = flags&flagFlushing != 0
+	}
 	m.inputs = make([]inputMeta, r.count(4))
 	for i := range m.inputs {
-		m.inputs[i] = inputMeta{topic: r.string(), pos: Position{Log: r.string(), Offset: r.varint()}, maxTime: r.varint()}
+		in := &m.inputs[i]
+		*in = inputMeta{topic: r.string(), pos: Position{Log: r.string(), Offset: r.varint()}, maxTime: r.varint()}
+		if v > 1 {
+			in.state = window.InputState(r.byte())
+		}
+		if in.state > window.Lagging {
+			r.fail(fmt.Errorf("input %q is in state %d", in.topic, in.state))
+		}
 	}
 	n := r.count(2)
 	m.published = make(map[string]uint64, n)

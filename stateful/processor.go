@@ -143,6 +143,7 @@ func (p *Processor) turn(ctx context.Context, t *Task, b *Batch) (*flight, error
 	}
 	f, err := t.run(ctx, b)
 	if err == nil {
+		t.hold()
 		t.mu.Lock()
 		failed := t.failures > 0
 		t.failures = 0

@@ -77,7 +77,7 @@ func TestTimesOfDeadLettersMoveNothing(t *testing.T) {
 	var seen []int64
 	h.before = func(_ context.Context, tx *stateful.Tx, rec *stateful.Record) error {
 		seen = append(seen, tx.Watermark())
-		return tx.Observe(at[string(rec.Value)])
+		return observe(tx, at[string(rec.Value)])
 	}
 	r := newRig(t, h, func(c *stateful.Config) { c.Limits.Future = time.Second })
 	b := r.batch("in", "a 1", "a 3", "a x", "a 2", "a 4")
@@ -190,7 +190,7 @@ func TestTimersOfOneTimeAreToldApart(t *testing.T) {
 				return err
 			}
 		}
-		return tx.Observe(100)
+		return observe(tx, 100)
 	}
 	h.onTimer = func(_ context.Context, tx *stateful.Tx, timer stateful.Timer) error {
 		return say(tx, "out", "%d %q %q", timer.Kind, timer.Namespace, timer.Key)

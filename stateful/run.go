@@ -26,7 +26,7 @@ func (t *Task) run(ctx context.Context, b *Batch) (_ *flight, err error) {
 		return nil, t.abort(TaskFault(fmt.Errorf("wait for room in the outbox: %w", err)))
 	}
 	if b.tick {
-		err = t.tickWork(ctx, &pol)
+		err = t.tickWork(ctx, &pol, b)
 	} else {
 		err = t.batch(ctx, &pol, b)
 	}
@@ -41,9 +41,9 @@ func (t *Task) run(ctx context.Context, b *Batch) (_ *flight, err error) {
 	return t.lastFlight()
 }
 
-func (t *Task) tickWork(ctx context.Context, pol *Policy) error {
-	if _, ok := t.inst.(TimerHandler); !ok {
-		return nil
+func (t *Task) tickWork(ctx context.Context, pol *Policy, b *Batch) error {
+	if err := t.listen(ctx, pol, b); err != nil {
+		return err
 	}
 	return t.clockTimers(ctx, pol)
 }
@@ -72,6 +72,7 @@ func (t *Task) room(ctx context.Context) error {
 		case <-stop:
 		}
 	}()
+	defer t.silence.Stop() // a pause is not idleness (F1)
 	if err := t.outbox.Room(ctx); err != nil {
 		return cmp.Or(context.Cause(ctx), err)
 	}
@@ -101,6 +102,7 @@ func (t *Task) batch(ctx context.Context, pol *Policy, b *Batch) error {
 	if input < 0 {
 		return Permanent(fmt.Errorf("stateful: handler %q does not read topic %q", t.id.Handler, b.Partition.Topic))
 	}
+	t.heard(input, b)
 	in := &t.meta.inputs[input]
 	recs := b.Records
 	if b.Log != "" {
@@ -129,10 +131,7 @@ func (t *Task) batch(ctx context.Context, pol *Policy, b *Batch) error {
 	if b.EndOfInput && t.wm.Max(input) != window.Forever {
 		t.wm.End(input)
 		t.changed = true
-		if t.due(t.wm.Now()) {
-			return t.advance(ctx, pol)
-		}
-		t.meta.advanced = t.wm.Now()
+		return t.moved(ctx, pol)
 	}
 	return nil
 }

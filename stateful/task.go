@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"sync"
+	"sync/atomic"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
@@ -20,6 +21,7 @@ type Task struct {
 	p       *Processor
 	reg     *registration
 	future  int64         // Limits.Future in milliseconds
+	byClock bool          // Limits.FutureByClock
 	turn    chan struct{} // holds one token: who has it runs the task
 	tickets lane
 	leaving chan struct{}    // closed when the task is revoked
@@ -35,6 +37,7 @@ type Task struct {
 	tx        *Tx
 	meta      meta
 	wm        *window.Watermark
+	silence   *window.Silence
 	nextTimer int64 // earliest event-time timer, or earlier
 	timers    [2]timerQueue
 	advancing bool // an advance is not finished
@@ -49,6 +52,8 @@ type Task struct {
 	attempts  attempts
 	key       []byte // memory to build a key in
 	lastMark  string // the key that a mark was last looked up or made under
+
+	ahead []atomic.Bool // inputs that are held back, see Pace.MaxSkew
 
 	mu       sync.Mutex // guards what follows
 	life     uint64     // rises when the task is shut
@@ -72,7 +77,10 @@ func newTask(p *Processor, reg *registration, partition int32) *Task {
 		future: p.cfg.Limits.Future.Milliseconds(),
 		turn:   make(chan struct{}, 1),
 
+		byClock: p.cfg.Limits.FutureByClock,
 		leaving: make(chan struct{}),
+		silence: p.newSilence(reg),
+		ahead:   make([]atomic.Bool, len(reg.handler.Inputs())),
 	}
 	t.turn <- struct{}{}
 	t.tx = &Tx{t: t, index: make(map[string]int)}
@@ -221,7 +229,6 @@ func (t *Task) loadMeta(ctx context.Context) error {
 	stored := m.inputs
 	m.inputs = make([]inputMeta, len(inputs))
 	t.wm = window.NewWatermark(len(inputs), t.reg.delay)
-	maxima := make([]int64, len(inputs))
 	for i, topic := range inputs {
 		in := inputMeta{topic: topic, maxTime: math.MinInt64}
 		for _, s := range stored {
@@ -229,9 +236,12 @@ func (t *Task) loadMeta(ctx context.Context) error {
 				in = s
 			}
 		}
-		m.inputs[i], maxima[i] = in, in.maxTime
+		m.inputs[i] = in
+		t.wm.RestoreInput(i, in.maxTime, in.state)
 	}
-	t.wm.Restore(m.watermark, maxima)
+	t.wm.Restore(m.watermark)
+	t.silence.Stop() // the task did not run
+	t.hold()
 	if m.published == nil {
 		m.published = make(map[string]uint64)
 	}

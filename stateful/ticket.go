@@ -141,6 +141,18 @@ func (l *lane) draw(msg *message.Message) *ticket {
 	return t
 }
 
+// inHand reports whether a message of a topic waits behind t.
+func (l *lane) inHand(t *ticket, topic string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for last := l.last; last != nil && last != t; last = last.prev.Load() {
+		if b, _ := BatchFrom(last.ctx); b != nil && !b.tick && b.Partition.Topic == topic && last.state() == waiting {
+			return true
+		}
+	}
+	return false
+}
+
 // giveUp gives up every ticket drawn so far: a commit of this task failed, and they
 // come behind it.
 func (l *lane) giveUp() {

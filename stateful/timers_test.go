@@ -51,7 +51,7 @@ func TestTimersAreReadInChunks(t *testing.T) {
 	h.onTimer = func(context.Context, *stateful.Tx, stateful.Timer) error { fired++; return nil }
 	h.after = func(_ context.Context, tx *stateful.Tx, rec *stateful.Record) error {
 		if string(rec.Value) == "go 1" {
-			return tx.Observe(n)
+			return observe(tx, n)
 		}
 		for i := range n {
 			if err := tx.SetTimer(stateful.Timer{Kind: stateful.EventTime, Time: int64(i)}); err != nil {
@@ -120,7 +120,7 @@ func TestTimersFireLikeASortedSet(t *testing.T) {
 				if err := act(tx, model, now); err != nil {
 					return err
 				}
-				return tx.Observe(now)
+				return observe(tx, now)
 			}
 			r := newRig(t, h, func(c *stateful.Config) { c.Limits.CommitRows = 300 })
 			r.policy(stateful.Policy{Retry: &stateful.Retry{Retries: 1000}})
@@ -162,7 +162,7 @@ func TestATimerForATimeThatHasPassedFiresAtOnce(t *testing.T) {
 	h.after = func(_ context.Context, tx *stateful.Tx, rec *stateful.Record) error {
 		switch string(rec.Value) {
 		case "a 1":
-			return tx.Observe(1000)
+			return observe(tx, 1000)
 		case "b 1":
 			return tx.SetTimer(stateful.Timer{Kind: stateful.EventTime, Time: 5, Key: "from a record"})
 		}

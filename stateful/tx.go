@@ -94,6 +94,10 @@ func (tx *Tx) Task() *Task { return tx.t }
 // firing is handled it is the watermark that made it due.
 func (tx *Tx) Watermark() int64 { return tx.t.wm.Now() }
 
+// Flushing reports whether what is firing now fires because the inputs fell silent
+// (Pace.FlushAfter), and not because the watermark came to it by events.
+func (tx *Tx) Flushing() bool { return tx.t.meta.flushing }
+
 // Now returns the processor's clock, sampled once per transaction.
 func (tx *Tx) Now() time.Time {
 	if tx.now.IsZero() {
@@ -103,16 +107,32 @@ func (tx *Tx) Now() time.Time {
 }
 
 // Observe says at which event time, in milliseconds since 1970 UTC, the record in
-// hand happened. The watermark follows once the record has been processed. A
-// time too far beyond the record's own (the limit Future) is a permanent error
-// and moves nothing (W4).
-func (tx *Tx) Observe(ms int64) error {
-	if tx.rec != nil && tx.rec.Time != NoTime && ms > tx.rec.Time && ms-tx.rec.Time > tx.t.future {
-		return Permanent(fmt.Errorf("event time %s is more than %v after the record's own time %s: correct the producer's clock, or raise Limits.Future",
-			formatMillis(ms), tx.t.p.cfg.Limits.Future, formatMillis(tx.rec.Time)))
+// hand happened, and returns the time it counts for: the same, unless that is too far
+// in the future. A time more than Limits.Future beyond the record's own is a permanent error
+// and moves nothing (W4), or with Limits.FutureClamp that bound itself. The
+// watermark follows once the record has been processed.
+func (tx *Tx) Observe(ms int64) (int64, error) {
+	if from, known := tx.present(); known && ms > from && ms-from > tx.t.future {
+		l := &tx.t.p.cfg.Limits
+		if !l.FutureClamp {
+			return 0, Permanent(fmt.Errorf("event time %s is more than %v after %s: correct the producer's clock, or raise Limits.Future",
+				formatMillis(ms), l.Future, formatMillis(from)))
+		}
+		ms = from + tx.t.future
 	}
 	tx.observed, tx.eventTime = true, ms
-	return nil
+	return ms, nil
+}
+
+// present returns what event times are compared with, and whether there is anything.
+func (tx *Tx) present() (int64, bool) {
+	switch {
+	case tx.t.byClock:
+		return tx.Now().UnixMilli(), true
+	case tx.rec == nil || tx.rec.Time == NoTime:
+		return 0, false
+	}
+	return tx.rec.Time, true
 }
 
 func formatMillis(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.RFC3339Nano) }

@@ -99,14 +99,14 @@ func TestFailedRecordLeavesNoTrace(t *testing.T) {
 			h := each(func(_ context.Context, tx *stateful.Tx, v string) error {
 				marks = append(marks, tx.Watermark())
 				if v != "bad" {
-					return tx.Observe(100)
+					return observe(tx, 100)
 				}
 				tx.Put("x", []byte("999"))
 				tx.Put("only bad", []byte("1"))
 				if err := errors.Join(
 					tx.SetTimer(stateful.Timer{Kind: stateful.EventTime, Time: 50, Key: "bad"}),
 					tx.SetTimer(stateful.Timer{Kind: stateful.ProcessingTime, Time: 0, Key: "bad"}),
-					say(tx, "out", "bad"), tx.Observe(1000)); err != nil {
+					say(tx, "out", "bad"), observe(tx, 1000)); err != nil {
 					return err
 				}
 				return tt.err

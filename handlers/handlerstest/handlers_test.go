@@ -40,7 +40,7 @@ func (c counter) Process(ctx context.Context, tx *stateful.Tx, rec *stateful.Rec
 	if e.User == c.failOn {
 		return errors.New("cannot count it")
 	}
-	if err := tx.Observe(e.At); err != nil {
+	if _, err := tx.Observe(e.At); err != nil {
 		return err
 	}
 	return c.say(tx, e.User, fmt.Sprintf(`{"User":%q,"At":%d,"N":%d}`, e.User, e.At, n+1))

@@ -50,7 +50,10 @@ func TestRestoredWatermarkGoesOnWhereItWas(t *testing.T) {
 	w.Observe(0, 100)
 	w.Observe(1, 50)
 	again := window.NewWatermark(2, 10)
-	again.Restore(w.Now(), []int64{w.Max(0), w.Max(1)})
+	again.Restore(w.Now())
+	for i := range 2 {
+		again.RestoreInput(i, w.Max(i), w.State(i))
+	}
 	for _, ts := range []int64{40, 60, 90, 500} {
 		if want, got := w.Observe(1, ts), again.Observe(1, ts); got != want {
 			t.Errorf("after %d the restored watermark is %d, want %d", ts, got, want)
@@ -58,37 +61,61 @@ func TestRestoredWatermarkGoesOnWhereItWas(t *testing.T) {
 	}
 }
 
-// Whatever is observed, on whichever input, and whatever is restored with a
-// larger bound: a watermark never goes back, and never passes what the inputs justify.
-func FuzzWatermarkNeverGoesBack(f *testing.F) {
+// What FuzzWatermark does to a watermark.
+type deed struct {
+	what  byte
+	input int
+	ts    int64
+}
+
+func (d deed) do(w *window.Watermark) int64 {
+	switch {
+	case w.Max(d.input) == window.Forever:
+		return w.Now()
+	case d.what == 7:
+		return w.End(d.input)
+	case d.what == 6 || d.what == 5:
+		return w.Idle(d.input)
+	case d.what == 4:
+		return w.Flush(d.ts)
+	}
+	return w.Observe(d.input, d.ts)
+}
+
+// Whatever is observed, said to be idle, ended or flushed, on whichever input: a watermark never goes
+// back; it stays below what the counted inputs justify, unless it was flushed or was
+// there already; and one that is restored at any moment goes on alike.
+func FuzzWatermark(f *testing.F) {
 	f.Add([]byte{0, 100, 1, 50, 0, 20, 1, 200, 2, 0}, int64(10))
+	f.Add([]byte{0, 51, 1, 11, 19, 0, 1, 31, 0, 81, 1, 90, 18, 0, 19, 0}, int64(0))
 	f.Fuzz(func(t *testing.T, steps []byte, delay int64) {
+		const inputs = 3
 		if delay %= 1000; delay < 0 {
 			delay = -delay
 		}
-		w := window.NewWatermark(2, delay)
-		last := w.Now()
+		w := window.NewWatermark(inputs, delay)
 		for ; len(steps) >= 2; steps = steps[2:] {
-			input, ts := int(steps[0]&1), int64(steps[1])-128
-			switch steps[0] >> 1 & 7 {
-			case 7:
-				w.End(input)
-			case 6:
-				maxima := []int64{w.Max(0), w.Max(1)}
-				w = window.NewWatermark(2, delay+ts+128)
-				w.Restore(last, maxima)
-				delay += ts + 128
-			default:
-				if w.Max(input) != window.Forever {
-					w.Observe(input, ts)
+			last := w.Now()
+			again := window.NewWatermark(inputs, delay)
+			again.Restore(last)
+			for i := range inputs {
+				again.RestoreInput(i, w.Max(i), w.State(i))
+			}
+			d := deed{what: steps[0] / 3 & 7, input: int(steps[0] % 3), ts: int64(steps[1]) - 128}
+			now, restored := d.do(w), d.do(again)
+			if now != w.Now() || now != restored {
+				t.Fatalf("%+v gives %d, Now is %d, and %d once restored", d, now, w.Now(), restored)
+			}
+			if now < last {
+				t.Fatalf("%+v: the watermark went back from %d to %d", d, last, now)
+			}
+			if now == last || d.what == 4 {
+				continue
+			}
+			for i := range inputs {
+				if w.State(i) == window.Counted && w.Max(i) != window.Forever && now > w.Max(i)-delay-1 {
+					t.Fatalf("%+v: watermark %d is beyond what input %d justifies, whose highest time is %d", d, now, i, w.Max(i))
 				}
-			}
-			if w.Now() < last {
-				t.Fatalf("the watermark went back from %d to %d", last, w.Now())
-			}
-			last = w.Now()
-			if low := min(w.Max(0), w.Max(1)); last > low && low != window.Forever {
-				t.Fatalf("watermark %d is beyond the slowest input's %d", last, low)
 			}
 		}
 	})
