@@ -71,9 +71,8 @@ type Store interface {
 	// it. When one fails, so do all later ones. Its Pending reports [ErrFenced]
 	// when a newer owner exists, and [ErrCommitUnknown] when the answer was lost: c
 	// may or may not have taken effect, and the task must be opened again.
-	// c.Seq must be one more than that of the commit before. The store may bring
-	// c.Writes into another order. It may keep c's keys but not its values or slices
-	// once the Pending is done.
+	// c.Seq must be one more than that of the commit before. The store may keep
+	// c's keys but not its values or slices once the Pending is done.
 	Submit(ctx context.Context, c Commit) Pending
 
 	// Close releases the store without waiting for what is pending. Calls after

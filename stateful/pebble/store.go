@@ -12,6 +12,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
+	"github.com/pondage/pondage/internal/keysort"
 	"github.com/pondage/pondage/stateful"
 )
 
@@ -23,8 +24,9 @@ type store struct {
 
 	// The owner's alone.
 	head  stateful.Head
-	key   []byte // the prefix, with room for a key
-	order []int  // of the keys of a Get, sorted
+	key   []byte           // the prefix, with room for a key
+	order []int            // of the keys of a Get, sorted
+	ranks []keysort.Ranked // of the keys of a commit
 
 	mu       sync.Mutex
 	queue    []*pending // applied and not yet known to be durable, oldest first

@@ -3,11 +3,10 @@ package pebble
 import (
 	"context"
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
 
+	"github.com/pondage/pondage/internal/keysort"
 	"github.com/pondage/pondage/stateful"
 )
 
@@ -107,7 +106,7 @@ func (s *store) failure() error {
 // fill writes the entries and the head into a batch, in order of their keys: the
 // database's table in memory takes a run in order three times faster than one without.
 func (s *store) fill(writes []stateful.Write, head stateful.Head) (*pebble.Batch, error) {
-	slices.SortFunc(writes, func(a, b stateful.Write) int { return strings.Compare(a.Key, b.Key) })
+	s.ranks = keysort.Order(s.ranks, len(writes), func(i int) string { return writes[i].Key })
 	prefix := s.t.prefix
 	const perRecord = 8 // the kind and two lengths
 	size := headSize + len(s.t.headKey) + 2*perRecord + len(writes)*(len(prefix)+perRecord)
@@ -115,8 +114,8 @@ func (s *store) fill(writes []stateful.Write, head stateful.Head) (*pebble.Batch
 		size += len(writes[i].Key) + len(writes[i].Value)
 	}
 	batch := s.b.db.NewBatchWithSize(size, pebble.WithMaxRetainedSizeBytes(retainedBytes))
-	for i := range writes {
-		w := &writes[i]
+	for _, r := range s.ranks {
+		w := &writes[r.At]
 		if w.Value == nil {
 			op := batch.DeleteDeferred(len(prefix) + len(w.Key))
 			copy(op.Key[copy(op.Key, prefix):], w.Key)
