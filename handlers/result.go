@@ -27,6 +27,9 @@ type Result[A any] struct {
 	// Retract is the ID of an earlier result that this one takes back, with its Key, Window,
 	// Value and Pane; empty otherwise. Only [Retracting] windows have such. Its own ID is another.
 	Retract string
+	// Flushed says that the window was closed by silence and not by the watermark of events, see
+	// [Window.FlushAfter].
+	Flushed bool
 }
 
 // Bounds are the event times from Start up to, but not including, End, in UTC.
@@ -46,13 +49,14 @@ type resultJSON[A any] struct {
 	ID    string    `json:"id"`
 
 	Retract string `json:"retract,omitempty"`
+	Flushed bool   `json:"flushed,omitempty"`
 }
 
 // MarshalJSON implements [json.Marshaler]:
 // {"key":"ana","start":"2026-01-01T12:00:00Z","end":"2026-01-01T12:01:00Z","value":1,"pane":0,"id":"..."}. One
-// that takes back another has "retract" with that one's id behind it.
+// that takes back another has "retract" with that one's id behind it, one that was flushed "flushed":true.
 func (r Result[A]) MarshalJSON() ([]byte, error) {
-	return stateful.JSONCodec{}.Append(nil, resultJSON[A]{r.Key, r.Window.Start.UTC(), r.Window.End.UTC(), r.Value, r.Pane, r.ID, r.Retract})
+	return stateful.JSONCodec{}.Append(nil, resultJSON[A]{r.Key, r.Window.Start.UTC(), r.Window.End.UTC(), r.Value, r.Pane, r.ID, r.Retract, r.Flushed})
 }
 
 // UnmarshalJSON implements [json.Unmarshaler].
@@ -61,7 +65,7 @@ func (r *Result[A]) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &j); err != nil {
 		return err
 	}
-	*r = Result[A]{j.Key, Bounds{j.Start.UTC(), j.End.UTC()}, j.Value, j.Pane, j.ID, j.Retract}
+	*r = Result[A]{j.Key, Bounds{j.Start.UTC(), j.End.UTC()}, j.Value, j.Pane, j.ID, j.Retract, j.Flushed}
 	return nil
 }
 

@@ -71,9 +71,9 @@ func (o *resultWriter[A]) emit(tx *stateful.Tx, r *output[A]) error {
 	o.id, o.scratch = appendResultID(o.id[:0], o.scratch, o.handler, r.key, r.id, r.pane, r.retract)
 	var err error
 	if o.value != nil {
-		err = o.writeJSON(r)
+		err = o.writeJSON(r, tx.Flushing())
 	} else {
-		o.r = Result[A]{Key: r.key, Window: boundsOf(r.Span), Value: r.value, Pane: int(r.pane), ID: string(o.id), Retract: string(o.back)}
+		o.r = Result[A]{Key: r.key, Window: boundsOf(r.Span), Value: r.value, Pane: int(r.pane), ID: string(o.id), Retract: string(o.back), Flushed: tx.Flushing()}
 		err = o.writeOwn()
 	}
 	if err != nil {
@@ -97,7 +97,7 @@ func (o *resultWriter[A]) writeOwn() error {
 }
 
 // writeJSON writes what [Result.MarshalJSON] gives, several times faster.
-func (o *resultWriter[A]) writeJSON(r *output[A]) error {
+func (o *resultWriter[A]) writeJSON(r *output[A], flushed bool) error {
 	if r.Span != o.span || o.spanJSON == nil {
 		o.span, o.spanJSON = r.Span, appendSpanJSON(o.spanJSON[:0], r.Span)
 	}
@@ -115,6 +115,10 @@ func (o *resultWriter[A]) writeJSON(r *output[A]) error {
 	if r.retract {
 		b = append(append(b, `","retract":"`...), o.back...)
 	}
-	o.body = append(b, `"}`...)
+	b = append(b, '"')
+	if flushed {
+		b = append(b, `,"flushed":true`...)
+	}
+	o.body = append(b, '}')
 	return nil
 }

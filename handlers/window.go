@@ -50,6 +50,12 @@ type Window[E, A any] struct {
 	// has fired still takes events. Default 0.
 	AllowedLateness time.Duration
 
+	// FlushAfter is how long no event may come before the windows that are open are closed by
+	// the clock, as if the watermark had come to their ends; their results are marked Flushed, and
+	// events for them are late from then on. What counts as silence says [stateful.Pace].
+	// Default 0: that of the processor's configuration, which is off; negative: off.
+	FlushAfter time.Duration
+
 	// Fold, Init and Merge are those of [Aggregate], for one written in place.
 	Fold  func(value A, event E) (A, error)
 	Init  func() A

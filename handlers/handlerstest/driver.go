@@ -107,7 +107,7 @@ func (k *kit) start() {
 		for _, f := range k.configure {
 			f(&cfg)
 		}
-		cfg.Source, cfg.Backend, cfg.Outbox = nil, l.backend(k.backend), l.outbox()
+		cfg.Source, cfg.Backend, cfg.Outbox = source{k}, l.backend(k.backend), l.outbox()
 		cfg.Now = func() time.Time { return k.now }
 		p, err := stateful.NewProcessor(cfg)
 		if err == nil {
@@ -188,17 +188,18 @@ func (k *kit) record(event any) (stateful.Record, error) {
 	return rec, nil
 }
 
-// Advance moves the clock by d and gives every handler its due work.
+// Advance moves the clock by d and gives every handler its due work: timers of processing time, and what
+// [stateful.Pace] says about inputs that were silent. All were at their end and the handlers ran
+// all that time.
 func (d *Driver) Advance(by time.Duration) {
 	d.t.Helper()
 	d.now = d.now.Add(by)
 	d.tick()
-	d.pump()
 }
 
 func (k *kit) tick() {
 	k.t.Helper()
-	for _, h := range k.handlers {
+	for _, h := range k.upstreamFirst() {
 		for {
 			err := k.life.p.Tick(k.life.ctx, h.HandlerName())
 			if k.life.dead.Load() {
@@ -213,6 +214,7 @@ func (k *kit) tick() {
 				return
 			}
 		}
+		k.pump()
 	}
 }
 

@@ -17,6 +17,7 @@ var (
 	_ stateful.Source          = (*Log)(nil)
 	_ stateful.CommitListener  = (*Log)(nil)
 	_ stateful.BatchSubscriber = (*Attached)(nil)
+	_ stateful.EndTeller       = (*Attached)(nil)
 	_ message.Subscriber       = (*Subscriber)(nil)
 )
 
@@ -108,6 +109,20 @@ func (s *Attached) Traits() stateful.SourceTraits {
 		t.Partitions = n
 	}
 	return t
+}
+
+// AtEnd implements stateful.EndTeller. A record that is on its way to the disk is there already.
+func (s *Attached) AtEnd(p stateful.Partition, pos stateful.Position) bool {
+	at, err := s.l.partition(p.Topic, p.Index)
+	if err != nil || pos.Log != "" && pos.Log != at.t.log {
+		return false
+	}
+	if pos.Log == "" {
+		pos.Offset = at.start()
+	}
+	at.mu.Lock()
+	defer at.mu.Unlock()
+	return pos.Offset == at.next
 }
 
 // SubscribeBatches implements stateful.BatchSubscriber. Each input can be subscribed once at a

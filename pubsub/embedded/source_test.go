@@ -367,3 +367,21 @@ func TestAnEnvelopeWithoutItsBatchIsRefused(t *testing.T) {
 	require.NoError(t, l.Publisher().Publish("t", env))
 	require.Equal(t, numbers(0, 3), values(t, l, "t", 0))
 }
+
+// The end of a log is behind what was appended, on the disk or on its way there; another
+// log, or what does not exist, has none.
+func TestAtEnd(t *testing.T) {
+	l := memory(t, small())
+	_, a := attach(t, l, &owner{}, "t")
+	p := stateful.Partition{Topic: "t"}
+	require.True(t, a.AtEnd(p, stateful.Position{}), "an empty log")
+	require.NoError(t, l.Append(ctx, "t", recs(0, 3)...))
+	end, err := l.Position("t", 0)
+	require.NoError(t, err)
+	require.False(t, a.AtEnd(p, stateful.Position{}), "the beginning of a log with records")
+	require.False(t, a.AtEnd(p, stateful.Position{Log: end.Log, Offset: 2}), "before the last record")
+	require.True(t, a.AtEnd(p, end))
+	require.False(t, a.AtEnd(p, stateful.Position{Log: "another", Offset: 3}))
+	require.False(t, a.AtEnd(stateful.Partition{Topic: "t", Index: 1}, end))
+	require.False(t, a.AtEnd(stateful.Partition{Topic: "none"}, end))
+}
