@@ -141,7 +141,10 @@ func (t *Task) tidy(ctx context.Context, tx *Tx) error {
 		}
 		t.stored = t.stored[n:]
 	}
-	return t.sweepMarks(ctx, tx)
+	if err := t.sweepMarks(ctx, tx); err != nil {
+		return err
+	}
+	return t.sweepExpired(ctx, tx)
 }
 
 // trimmable reports whether a commit would have rows to trim.

@@ -66,6 +66,8 @@ type Limits struct {
 	DedupFor      time.Duration // 24 h for which records without position are remembered
 	DedupMarks    int           // 1,000,000 of them: the task pauses
 	DedupWeaken   bool          // instead of pausing, forget the oldest
+	SweepEntries  int           // 100 expired entries of state looked at with each commit, oldest first
+	SweepEvery    time.Duration // 1 min after which that is done without anything else to commit
 	CachedEntries int           // 1,000,000 decoded entries of a task: then all are dropped and read again when needed
 }
 
@@ -107,6 +109,8 @@ func (c Config) withDefaults() Config {
 	l.OutboxBytes = cmp.Or(l.OutboxBytes, 256<<20)
 	l.DedupFor = cmp.Or(l.DedupFor, defaultDedupFor)
 	l.DedupMarks = cmp.Or(l.DedupMarks, 1_000_000)
+	l.SweepEntries = cmp.Or(l.SweepEntries, 100)
+	l.SweepEvery = cmp.Or(l.SweepEvery, time.Minute)
 	l.CachedEntries = cmp.Or(l.CachedEntries, 1_000_000)
 	return c
 }
@@ -140,6 +144,8 @@ func (c Config) validate() error {
 		{"OutboxBytes", c.Limits.OutboxBytes},
 		{"DedupFor", int64(c.Limits.DedupFor)},
 		{"DedupMarks", int64(c.Limits.DedupMarks)},
+		{"SweepEntries", int64(c.Limits.SweepEntries)},
+		{"SweepEvery", int64(c.Limits.SweepEvery)},
 		{"CachedEntries", int64(c.Limits.CachedEntries)},
 		{"DrainFor", int64(c.DrainFor)},
 	} {

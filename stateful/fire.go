@@ -62,7 +62,10 @@ func (t *Task) advance(ctx context.Context, pol *Policy) error {
 // time (T9).
 func (t *Task) fireOne(ctx context.Context, pol *Policy, f Firing) error {
 	return t.firing(ctx, pol, f,
-		func() error { return t.firer.Fire(ctx, t.tx, f) },
+		func() error {
+			t.tx.firing = f.Time
+			return t.firer.Fire(ctx, t.tx, f)
+		},
 		func() error { return t.firer.Skip(ctx, t.tx, f) })
 }
 
@@ -77,6 +80,9 @@ func (t *Task) fireTimer(ctx context.Context, pol *Policy, timer Timer) error {
 		func() error {
 			if err := drop(); err != nil {
 				return err
+			}
+			if timer.Kind == EventTime {
+				t.tx.firing = timer.Time
 			}
 			return t.inst.(TimerHandler).OnTimer(ctx, t.tx, timer)
 		}, drop)

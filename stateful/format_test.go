@@ -83,7 +83,22 @@ func goldens(t *testing.T) []golden {
 		t.Fatal(err)
 	}
 	table := NewTable(&Task{}, "sums", codec)
+	lastingTable := newTable[lasting[int]](&Task{}, "sums", lastingCodec[int]{codec})
+	mapKey := string(appendMapKey(appendPart(nil, "ana"), -2))
+	lives, err := codec.Append(nil, &five, -7)
+	if err != nil {
+		t.Fatal(err)
+	}
 	return []golden{
+		{"v1-expiry", Entry{expiryKey(ProcessingTime, -7, lastingTable.prefix + mapKey), []byte{}}, func(t *testing.T, e Entry) {
+			clock, at, full, err := parseExpiryKey(e.Key)
+			same(t, err, fmt.Sprint(clock, at, full), fmt.Sprint(ProcessingTime, -7, lastingTable.prefix+mapKey))
+		}},
+		{"v1-map-entry", Entry{lastingTable.prefix + mapKey, lives}, func(t *testing.T, e Entry) {
+			c := lastingTable.add(e.Key)
+			err := lastingTable.decode(c, e.Value)
+			same(t, err, fmt.Sprint(parseMapKey[int](afterPart(c.Key(), "ana")), c.val), "-2 {5 -7 -7}")
+		}},
 		{"v1-meta", Entry{}, metaIs(metaWithAll)},
 		{"v1-meta-new", Entry{}, metaIs(metaOfANewTask)},
 		{"v2-meta", Entry{spaceMeta, metaWithAll.append(nil)}, metaIs(metaWithAll)},
@@ -171,6 +186,7 @@ func FuzzEntriesOfTasks(f *testing.F) {
 	f.Add(appendRow(nil, &rowWithAll))
 	f.Add([]byte(timerKey(aTimer)))
 	f.Add([]byte(preparedKey(aHandle)))
+	f.Add([]byte(expiryKey(EventTime, 110, "ssums\x00ana")))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if m, err := parseMeta(b); err == nil {
 			again, err := parseMeta(m.append(nil))
@@ -183,6 +199,9 @@ func FuzzEntriesOfTasks(f *testing.F) {
 		if timer, err := parseTimerKey(string(b)); err == nil {
 			again, err := parseTimerKey(timerKey(timer))
 			same(t, err, again, timer)
+		}
+		if clock, at, full, err := parseExpiryKey(string(b)); err == nil && expiryKey(clock, at, full) != string(b) {
+			t.Errorf("the key %x is written again as %x", b, expiryKey(clock, at, full))
 		}
 		if p, err := parsePrepared(Entry{Key: string(b)}); err == nil && preparedKey(p) != string(b) {
 			t.Errorf("the key %x is written again as %x", b, preparedKey(p))
@@ -198,6 +217,9 @@ func FuzzKeysKeepOrder(f *testing.F) {
 		ka, kb := timerKey(Timer{Kind: EventTime, Time: a, Key: "z"}), timerKey(Timer{Kind: EventTime, Time: b, Key: "a"})
 		if a < b && ka >= kb {
 			t.Errorf("the timer of %d comes after that of %d", a, b)
+		}
+		if a < b && expiryKey(EventTime, a, "sz") >= expiryKey(EventTime, b, "sa") {
+			t.Errorf("the expiry at %d comes after that at %d", a, b)
 		}
 		if a, b := uint64(a)>>1, uint64(b)>>1; a < b && rowKey(a) >= rowKey(b) {
 			t.Errorf("row %d comes after row %d", a, b)

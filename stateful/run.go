@@ -33,7 +33,7 @@ func (t *Task) run(ctx context.Context, b *Batch) (_ *flight, err error) {
 	if err != nil {
 		return nil, t.abort(err)
 	}
-	if t.changed || b.tick && t.trimmable() {
+	if t.changed || b.tick && (t.trimmable() || t.sweepsWhenQuiet()) {
 		if _, err := t.submit(ctx); err != nil {
 			return nil, err
 		}

@@ -14,7 +14,7 @@ import (
 type Table[T any] struct {
 	t      *Task
 	prefix string
-	codec  *StateCodec[T]
+	codec  cellCodec[T]
 	index  map[string]*Cell[T] // by the key without prefix
 	chunk  []Cell[T]           // cells not given out yet
 	free   []*Cell[T]
@@ -43,8 +43,15 @@ type undoCell[T any] struct {
 	has, dirty bool
 }
 
+// cellCodec is what a table needs of the codec of its cells.
+type cellCodec[T any] interface {
+	Append(b []byte, v *T, expiry int64) ([]byte, error)
+	Decode(b []byte, v *T) (expiry int64, err error)
+}
+
 // table is what a transaction needs of its tables, whatever they hold.
 type table interface {
+	space() string
 	rollback(record uint64)
 	flush(w *Tx) error
 	pending() int
@@ -54,10 +61,16 @@ type table interface {
 // NewTable returns the table called name (1 to 32 bytes, without zero) of a task.
 // Two tables of a task must not share a name.
 func NewTable[T any](t *Task, name string, codec *StateCodec[T]) *Table[T] {
-	tb := &Table[T]{t: t, prefix: spaceTable + name + "\x00", codec: codec, index: make(map[string]*Cell[T])}
+	return newTable[T](t, name, codec)
+}
+
+func newTable[T any](t *Task, name string, codec cellCodec[T]) *Table[T] {
+	tb := &Table[T]{t: t, prefix: tablePrefix(name), codec: codec, index: make(map[string]*Cell[T])}
 	t.tables = append(t.tables, tb)
 	return tb
 }
+
+func tablePrefix(name string) string { return spaceTable + name + "\x00" }
 
 // Key returns the cell's key. It stays valid for ever.
 func (c *Cell[T]) Key() string { return c.full[c.prefix:] }
@@ -227,5 +240,6 @@ func (tb *Table[T]) release(c *Cell[T]) {
 	tb.free = append(tb.free, c)
 }
 
-func (tb *Table[T]) pending() int { return len(tb.dirty) }
-func (tb *Table[T]) size() int    { return len(tb.index) }
+func (tb *Table[T]) pending() int  { return len(tb.dirty) }
+func (tb *Table[T]) size() int     { return len(tb.index) }
+func (tb *Table[T]) space() string { return tb.prefix }

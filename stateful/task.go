@@ -34,6 +34,8 @@ type Task struct {
 	inst      Handler
 	firer     Firer // inst, when it is one
 	tables    []table
+	states    []boundState // of the typed states in use, each of which has a table
+	expiries  expiries
 	tx        *Tx
 	meta      meta
 	wm        *window.Watermark
@@ -93,6 +95,9 @@ func (t *Task) ID() TaskID { return t.id }
 // Limits returns the processor's limits, defaults filled in.
 func (t *Task) Limits() Limits { return t.p.cfg.Limits }
 
+// KeyFrom returns the metadata key that carries the key of a message; see [Config].
+func (t *Task) KeyFrom() string { return t.p.cfg.KeyFrom }
+
 // Watermark returns the task's watermark in milliseconds since 1970 UTC.
 func (t *Task) Watermark() int64 { return t.wm.Now() }
 
@@ -148,7 +153,7 @@ func (t *Task) shut() {
 	if t.store != nil {
 		t.logClose("store", t.store.Close())
 	}
-	t.open, t.outbox, t.store, t.inst, t.firer, t.tables = false, nil, nil, nil, nil, nil
+	t.open, t.outbox, t.store, t.inst, t.firer, t.tables, t.states = false, nil, nil, nil, nil, nil, nil
 	t.mu.Lock()
 	t.inflight, t.buffers, t.broken = nil, nil, nil
 	t.life++
@@ -191,12 +196,15 @@ func (t *Task) reload(ctx context.Context) error {
 		return err
 	}
 	t.stale = false
-	return t.findTimers(ctx)
+	if err := t.findTimers(ctx); err != nil {
+		return err
+	}
+	return t.findExpiries(ctx)
 }
 
 // instance makes the handler's part of the task, from what is stored.
 func (t *Task) instance(ctx context.Context) error {
-	t.inst, t.firer, t.tables = t.reg.handler, nil, nil
+	t.inst, t.firer, t.tables, t.states = t.reg.handler, nil, nil, nil
 	if h, ok := t.reg.handler.(Instancer); ok {
 		inst, err := h.Instance(ctx, t)
 		if err != nil {

@@ -20,6 +20,7 @@ const (
 	spaceTable    = "s"
 	spaceTimer    = "t"
 	spaceUser     = "u"
+	spaceExpiry   = "x"
 )
 
 // Tx is the transaction of a batch on one task. What a handler does through it
@@ -31,11 +32,12 @@ type Tx struct {
 
 	// What the next commit will hold. index finds the raw writes by key; the
 	// tables write theirs at the end.
-	writes []Write
-	index  map[string]int
-	arena  []byte
-	rows   []Row
-	rowMem []byte
+	writes  []Write
+	index   map[string]int
+	arena   []byte
+	indexed int // keys added to the index of what expires
+	rows    []Row
+	rowMem  []byte
 
 	// The record in hand.
 	record    uint64 // rises with every savepoint
@@ -45,6 +47,7 @@ type Tx struct {
 	rec       *Record
 	observed  bool
 	eventTime int64
+	firing    int64 // time of the firing or event-time timer in hand, else NoTime
 
 	now   time.Time // sampled once
 	fault error     // of the store, whatever the handler made of it
@@ -63,7 +66,7 @@ func (tx *Tx) savepoint(rec *Record) {
 	tx.rowMark = len(tx.rows)
 	tx.timerMark = tx.t.nextTimer
 	tx.rec = rec
-	tx.observed = false
+	tx.observed, tx.firing = false, NoTime
 }
 
 // rollback undoes what was done since the savepoint.
@@ -334,10 +337,10 @@ func ParseOrdered(s string) int64 {
 	return int64(u ^ (1 << 63))
 }
 
-// full reports whether the commit has reached its limits.
+// full reports whether the commit has reached its limits, with what the sweep will add.
 func (tx *Tx) full() bool {
 	l := &tx.t.p.cfg.Limits
-	n, bytes := len(tx.writes)+len(tx.rows), len(tx.arena)+len(tx.rowMem)
+	n, bytes := len(tx.writes)+len(tx.rows)+2*tx.indexed, len(tx.arena)+len(tx.rowMem)
 	for _, tb := range tx.t.tables {
 		n += tb.pending()
 	}
@@ -347,7 +350,7 @@ func (tx *Tx) full() bool {
 func (tx *Tx) reset(b buffer) {
 	clear(tx.index)
 	tx.writes, tx.arena = b.writes, b.arena
-	tx.rows, tx.rowMem = nil, nil
+	tx.rows, tx.rowMem, tx.indexed = nil, nil, 0
 	tx.now, tx.fault = time.Time{}, nil
 	tx.savepoint(nil) // what interrupts the task before its next record has nothing to undo
 }

@@ -1,0 +1,60 @@
+package stateful
+
+import (
+	"context"
+	"iter"
+	"slices"
+	"strings"
+)
+
+// Range yields, in byte order of the keys, the cells in [from, to) that have a value, as the
+// transaction in hand sees them, loading those that were not in memory. Nothing may be committed
+// while it runs; cells may be changed, and ones made meanwhile may be missing.
+func (tb *Table[T]) Range(ctx context.Context, from, to []byte) iter.Seq2[*Cell[T], error] {
+	lo, hi := tb.prefix+string(from), tb.prefix+string(to)
+	return func(yield func(*Cell[T], error) bool) {
+		var own []*Cell[T] // those that the store does not have
+		for _, c := range tb.dirty {
+			if !c.stored && c.has && c.full >= lo && c.full < hi {
+				own = append(own, c)
+			}
+		}
+		slices.SortFunc(own, func(a, b *Cell[T]) int { return strings.Compare(a.full, b.full) })
+		// flush yields own cells below key, or all.
+		flush := func(key string, all bool) bool {
+			for len(own) > 0 && (all || own[0].full < key) {
+				c := own[0]
+				own = own[1:]
+				if c.has && !yield(c, nil) {
+					return false
+				}
+			}
+			return true
+		}
+		for e, err := range tb.t.store.Scan(ctx, lo, hi) {
+			if err != nil {
+				yield(nil, tb.t.tx.faulty("scan state", err))
+				return
+			}
+			if !flush(e.Key, false) {
+				return
+			}
+			c := tb.index[e.Key[len(tb.prefix):]]
+			if c == nil {
+				c = tb.add(e.Key)
+				if err := tb.decode(c, e.Value); err != nil {
+					tb.release(c)
+					yield(nil, err)
+					return
+				}
+			}
+			if len(own) > 0 && own[0] == c {
+				own = own[1:]
+			}
+			if c.has && !yield(c, nil) {
+				return
+			}
+		}
+		flush("", true)
+	}
+}
