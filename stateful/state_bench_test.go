@@ -71,7 +71,7 @@ func (h *benched) HandlerName() string { return "benched" }
 func (h *benched) Inputs() []string    { return []string{"in"} }
 
 func (h *benched) Process(ctx context.Context, tx *stateful.Tx, rec *stateful.Record) error {
-	if err := tx.Observe(rec.Time); err != nil {
+	if _, err := tx.Observe(rec.Time); err != nil {
 		return err
 	}
 	h.n++

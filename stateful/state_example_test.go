@@ -33,7 +33,7 @@ func (visits) Validate() error     { return stateful.CheckStates(&seen, &pages, 
 
 func (visits) Process(ctx context.Context, tx *stateful.Tx, rec *stateful.Record) error {
 	at := stateful.Scope{Tx: tx, Key: string(rec.Key)}
-	if err := tx.Observe(rec.Time); err != nil {
+	if _, err := tx.Observe(rec.Time); err != nil {
 		return err
 	}
 	_, known, err := seen.Get(ctx, at)

@@ -51,7 +51,7 @@ func (h *stateTest) Process(ctx context.Context, tx *stateful.Tx, rec *stateful.
 	if err != nil {
 		return stateful.Permanent(err)
 	}
-	if err := tx.Observe(ms); err != nil {
+	if _, err := tx.Observe(ms); err != nil {
 		return err
 	}
 	at := stateful.Scope{Tx: tx}
