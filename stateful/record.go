@@ -32,6 +32,9 @@ type Record struct {
 // repetitions are kept.
 type Header struct{ Key, Value string }
 
+// UUIDHeader is the header in which the UUID of a Watermill message travels through a log.
+const UUIDHeader = "pondage_uuid"
+
 // Header returns the value of the first header named key, and whether there is
 // one.
 func (r *Record) Header(key string) (string, bool) {

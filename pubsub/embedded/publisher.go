@@ -15,7 +15,7 @@ const (
 	// KeyMetadata is the metadata of a Watermill message that is its record's key.
 	KeyMetadata = "pondage_key"
 	// uuidHeader is the header that keeps a Watermill message's UUID.
-	uuidHeader = "pondage_uuid"
+	uuidHeader = stateful.UUIDHeader
 )
 
 func keyFromMetadata(m *message.Message) []byte {
