@@ -111,27 +111,45 @@ func TestKeyed(t *testing.T) {
 		steps []string
 		want  []string
 	}{
-		{"each key has its own state", 0,
+		{
+			"each key has its own state", 0,
 			[]string{"a@1 get", "a@1 put x", "b@1 put y", "a@1 get", "b@1 get", "a@1 delete", "a@1 get"},
-			[]string{`a "" false [] late=false`, `a "x" true [] late=false`, `b "y" true [] late=false`, `a "" false [] late=false`}},
+			[]string{`a "" false [] late=false`, `a "x" true [] late=false`, `b "y" true [] late=false`, `a "" false [] late=false`},
+		},
 		{"the last word counts", 0, []string{"a@1 put x", "a@1 putdelete y", "a@1 get"}, []string{`a "" false [] late=false`}},
-		{"other states are there too", 0,
-			[]string{"a@1 note p", "a@1 note q", "b@1 note r", "a@1 get"}, []string{`a "" false [p q] late=false`}},
-		{"what failed left no trace", 0,
-			[]string{"a@1 put x", "a@100 putfail y", "a@2 get"}, []string{`a "x" true [] late=false`}},
+		{
+			"other states are there too", 0,
+			[]string{"a@1 note p", "a@1 note q", "b@1 note r", "a@1 get"},
+			[]string{`a "" false [p q] late=false`},
+		},
+		{
+			"what failed left no trace", 0,
+			[]string{"a@1 put x", "a@100 putfail y", "a@2 get"},
+			[]string{`a "x" true [] late=false`},
+		},
 		{"a late event comes like others", 0, []string{"a@10 put x", "a@9 get", "a@10 get"}, []string{`a "x" true [] late=true`, `a "x" true [] late=false`}},
-		{"a timer fires once, when the watermark reaches it", 0,
+		{
+			"a timer fires once, when the watermark reaches it", 0,
 			[]string{"a@1 put x", "a@1 event 5", "a@1 event 5", "b@5 put y", "b@6 get"},
-			[]string{`b "y" true [] late=false`, `a event at 5: "x"`}},
-		{"timers of one time are told apart by namespace", 0,
-			[]string{"a@1 event2 5", "b@6"}, []string{`a a at 5: ""`, `a b at 5: ""`}},
+			[]string{`b "y" true [] late=false`, `a event at 5: "x"`},
+		},
+		{
+			"timers of one time are told apart by namespace", 0,
+			[]string{"a@1 event2 5", "b@6"},
+			[]string{`a a at 5: ""`, `a b at 5: ""`},
+		},
 		{"a deleted timer does not fire", 0, []string{"a@1 event 5", "a@1 forget 5", "b@9"}, nil},
-		{"a timer changes the state of its key", 0,
+		{
+			"a timer changes the state of its key", 0,
 			[]string{"a@1 put x", "b@1 put y", "a@1 clear 5", "c@9", "a@9 get", "b@9 get"},
-			[]string{`a clear at 5: "x"`, `a "" false [] late=false`, `b "y" true [] late=false`}},
+			[]string{`a clear at 5: "x"`, `a "" false [] late=false`, `b "y" true [] late=false`},
+		},
 		{"a timer for a time that has passed fires at once", 0, []string{"a@9", "a@9 event 3", "a@9 get"}, []string{`a event at 3: ""`, `a "" false [] late=false`}},
-		{"state lives as long as its ttl", 10 * time.Millisecond,
-			[]string{"a@100 put x", "b@110", "a@110 get", "b@111", "a@111 get"}, []string{`a "x" true [] late=false`, `a "" false [] late=false`}},
+		{
+			"state lives as long as its ttl", 10 * time.Millisecond,
+			[]string{"a@100 put x", "b@110", "a@110 get", "b@111", "a@111 get"},
+			[]string{`a "x" true [] late=false`, `a "" false [] late=false`},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, cut := range []int{1, 3, 100} {

@@ -90,7 +90,7 @@ func goldens(t *testing.T) []golden {
 		t.Fatal(err)
 	}
 	return []golden{
-		{"v1-expiry", Entry{expiryKey(ProcessingTime, -7, lastingTable.prefix + mapKey), []byte{}}, func(t *testing.T, e Entry) {
+		{"v1-expiry", Entry{expiryKey(ProcessingTime, -7, lastingTable.prefix+mapKey), []byte{}}, func(t *testing.T, e Entry) {
 			clock, at, full, err := parseExpiryKey(e.Key)
 			same(t, err, fmt.Sprint(clock, at, full), fmt.Sprint(ProcessingTime, -7, lastingTable.prefix+mapKey))
 		}},

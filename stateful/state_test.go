@@ -172,49 +172,77 @@ func TestTypedStates(t *testing.T) {
 		steps []string
 		want  []string
 	}{
-		{"each key has its own", 0,
+		{
+			"each key has its own", 0,
 			[]string{"1 put a x", "1 put b y", "1 append a p q", "1 append b r", "1 tag a k 1", "1 tag b k 2", "1 tag b j 3", "1 get a", "1 get b", "1 get c"},
-			[]string{"a x [ p q ] { k:1 }", "b y [ r ] { j:3 k:2 }", "c - [ ] { }"}},
-		{"a key is not the beginning of another", 0,
+			[]string{"a x [ p q ] { k:1 }", "b y [ r ] { j:3 k:2 }", "c - [ ] { }"},
+		},
+		{
+			"a key is not the beginning of another", 0,
 			[]string{"1 tag a bc 1", "1 tag ab c 2", "1 append a x", "1 append ab y", "1 get a", "1 get ab"},
-			[]string{"a - [ x ] { bc:1 }", "ab - [ y ] { c:2 }"}},
-		{"what is deleted is gone", 0,
+			[]string{"a - [ x ] { bc:1 }", "ab - [ y ] { c:2 }"},
+		},
+		{
+			"what is deleted is gone", 0,
 			[]string{"1 put a x", "1 delete a", "1 append a p", "1 clear a", "1 append a q", "1 tag a k 1", "1 tag a j 1", "1 untag a k", "1 get a", "1 untagall a", "1 get a"},
-			[]string{"a - [ q ] { j:1 }", "a - [ q ] { }"}},
-		{"an aggregate begins with Init", 0,
+			[]string{"a - [ q ] { j:1 }", "a - [ q ] { }"},
+		},
+		{
+			"an aggregate begins with Init", 0,
 			[]string{"1 add a 1", "1 add a 2", "1 forget a", "1 add a 4"},
-			[]string{"sum 1001", "sum 1003", "sum 1004"}},
-		{"what a record did is undone when it fails", 0,
+			[]string{"sum 1001", "sum 1003", "sum 1004"},
+		},
+		{
+			"what a record did is undone when it fails", 0,
 			[]string{"1 put a x", "1 append a p", "1 tag a k 1", "1 add a 1", "1 put a y !", "1 delete a !", "1 append a q !", "1 clear a !", "1 tag a k 2 !", "1 untagall a !", "1 add a 5 !", "1 get a"},
-			[]string{"sum 1001", "a x [ p ] { k:1 } 1001"}},
+			[]string{"sum 1001", "a x [ p ] { k:1 } 1001"},
+		},
 		// The vector: a watermark of 109 comes with the time 110.
-		{"ttl 10 written at 100 is there at 109", 10 * time.Millisecond,
+		{
+			"ttl 10 written at 100 is there at 109", 10 * time.Millisecond,
 			[]string{"100 put a x", "100 append a p", "100 tag a k 1", "100 add a 1", "110 nothing", "110 get a"},
-			[]string{"sum 1001", "a x [ p ] { k:1 } 1001"}},
-		{"and gone at 110", 10 * time.Millisecond,
+			[]string{"sum 1001", "a x [ p ] { k:1 } 1001"},
+		},
+		{
+			"and gone at 110", 10 * time.Millisecond,
 			[]string{"100 put a x", "100 append a p", "100 tag a k 1", "100 add a 1", "111 nothing", "111 get a"},
-			[]string{"sum 1001", "a - [ ] { }"}},
-		{"writing again begins the time anew", 10 * time.Millisecond,
+			[]string{"sum 1001", "a - [ ] { }"},
+		},
+		{
+			"writing again begins the time anew", 10 * time.Millisecond,
 			[]string{"100 put a x", "105 put a y", "112 nothing", "112 get a", "116 nothing", "116 get a"},
-			[]string{"a y [ ] { }", "a - [ ] { }"}},
-		{"reading does not", 10 * time.Millisecond,
+			[]string{"a y [ ] { }", "a - [ ] { }"},
+		},
+		{
+			"reading does not", 10 * time.Millisecond,
 			[]string{"100 put a x", "105 get a", "111 nothing", "111 get a"},
-			[]string{"a x [ ] { }", "a - [ ] { }"}},
-		{"each element and entry has its own time", 10 * time.Millisecond,
+			[]string{"a x [ ] { }", "a - [ ] { }"},
+		},
+		{
+			"each element and entry has its own time", 10 * time.Millisecond,
 			[]string{"100 append a p", "100 tag a k 1", "105 append a q", "105 tag a j 1", "111 nothing", "111 get a", "111 append a r", "111 get a"},
-			[]string{"a - [ q ] { j:1 }", "a - [ q r ] { j:1 }"}},
-		{"an aggregate that expired begins again", 10 * time.Millisecond,
+			[]string{"a - [ q ] { j:1 }", "a - [ q r ] { j:1 }"},
+		},
+		{
+			"an aggregate that expired begins again", 10 * time.Millisecond,
 			[]string{"100 add a 1", "105 add a 1", "114 add a 1", "130 nothing", "130 add a 1"},
-			[]string{"sum 1001", "sum 1002", "sum 1003", "sum 1001"}},
-		{"what a late record wrote lives from its own time", 10 * time.Millisecond,
+			[]string{"sum 1001", "sum 1002", "sum 1003", "sum 1001"},
+		},
+		{
+			"what a late record wrote lives from its own time", 10 * time.Millisecond,
 			[]string{"105 nothing", "96 put a x", "96 put b x", "100 get a", "107 nothing", "107 get a", "100 put b y", "90 put c z", "107 get b", "107 get c"},
-			[]string{"a x [ ] { }", "a - [ ] { }", "b y [ ] { }", "c - [ ] { }"}},
-		{"parts of a millisecond count as one", 9*time.Millisecond + 1,
+			[]string{"a x [ ] { }", "a - [ ] { }", "b y [ ] { }", "c - [ ] { }"},
+		},
+		{
+			"parts of a millisecond count as one", 9*time.Millisecond + 1,
 			[]string{"100 put a x", "110 nothing", "110 get a", "111 nothing", "111 get a"},
-			[]string{"a x [ ] { }", "a - [ ] { }"}},
-		{"times before 1970", 10 * time.Millisecond,
+			[]string{"a x [ ] { }", "a - [ ] { }"},
+		},
+		{
+			"times before 1970", 10 * time.Millisecond,
 			[]string{"-100 put a x", "-105 put b x", "-90 nothing", "-90 get a", "-89 nothing", "-89 get a", "-89 get b"},
-			[]string{"a x [ ] { }", "a - [ ] { }", "b - [ ] { }"}},
+			[]string{"a x [ ] { }", "a - [ ] { }", "b - [ ] { }"},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, cut := range []int{1, 2, len(tt.steps)} { // and a restart behind each batch
