@@ -33,6 +33,15 @@ type inputPosition struct {
 type buffer struct {
 	writes []Write
 	arena  []byte
+	rows   []Row // and rowMem: not of a commit whose rows went to the outbox
+	rowMem []byte
+}
+
+// again returns b's memory for another commit.
+func (b buffer) again() buffer {
+	clear(b.writes)
+	clear(b.rows)
+	return buffer{b.writes[:0], b.arena[:0], b.rows[:0], b.rowMem[:0]}
 }
 
 // submit sends what the transaction holds as one commit and begins the next. A panic of a
@@ -64,6 +73,9 @@ func (t *Task) submit(ctx context.Context) (_ *flight, err error) {
 	c.Writes = tx.writes
 	c.Token = token(c)
 	f.buf = buffer{writes: tx.writes, arena: tx.arena}
+	if len(f.rows) == 0 { // what joined the commit is done when the commit is
+		f.buf.rows, f.buf.rowMem = tx.rows, tx.rowMem
+	}
 	// The commit must not be cut short by a context that ends: its outcome would be unknown (F2).
 	f.pending = t.store.Submit(context.WithoutCancel(ctx), c)
 	t.seq++
@@ -240,9 +252,8 @@ func (t *Task) landed(f *flight) {
 				l.Committed(t.reg.group, ip.p, ip.pos)
 			}
 		}
-		clear(g.buf.writes)
 		if len(t.buffers) < 8 {
-			t.buffers = append(t.buffers, buffer{g.buf.writes[:0], g.buf.arena[:0]})
+			t.buffers = append(t.buffers, g.buf.again())
 		}
 	}
 }

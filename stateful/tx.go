@@ -350,7 +350,7 @@ func (tx *Tx) full() bool {
 func (tx *Tx) reset(b buffer) {
 	clear(tx.index)
 	tx.writes, tx.arena = b.writes, b.arena
-	tx.rows, tx.rowMem, tx.indexed = nil, nil, 0
+	tx.rows, tx.rowMem, tx.indexed = b.rows, b.rowMem, 0
 	tx.now, tx.fault = time.Time{}, nil
 	tx.savepoint(nil) // what interrupts the task before its next record has nothing to undo
 }
