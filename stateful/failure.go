@@ -81,7 +81,7 @@ func (t *Task) judge(ctx context.Context, pol *Policy, what failing, err error) 
 			return giveBack, nil
 		}
 	case !permanent && a.tries <= retry.Retries:
-		return again, t.pause(ctx, Backoff(a.tries, retry.Base, retry.Max), "")
+		return again, t.pause(ctx, Backoff(a.tries, retry.Base, retry.Max))
 	}
 	if t.buries(pol, err, permanent) {
 		return bury, nil
@@ -94,7 +94,9 @@ func (t *Task) judge(ctx context.Context, pol *Policy, what failing, err error) 
 	if retry != nil {
 		wait = retry.Max
 	}
-	return again, t.pause(ctx, wait, fmt.Sprintf("%s failed for good and there is no dead-letter topic for it: %v", t.name(what), err))
+	t.stuck = true
+	t.p.report(t, waitsForRecord, fmt.Sprintf("%s failed for good and there is no dead-letter topic for it: %v", t.name(what), err))
+	return again, t.pause(ctx, wait)
 }
 
 // buries reports whether what failed for good goes to the dead-letter topic.
@@ -106,6 +108,23 @@ func (t *Task) buries(pol *Policy, err error, permanent bool) bool {
 		return pol.DeadLetter(err)
 	}
 	return permanent || pol.Retry != nil && pol.Retry.OnExhausted == DeadLetter
+}
+
+// moveOn is called when what the attempts were counted for is done; the next may have no
+// name of its own.
+func (t *Task) moveOn() {
+	if t.attempts.tries > 0 {
+		t.attempts = attempts{}
+		t.unstick()
+	}
+}
+
+// unstick takes back that a record or firing holds the task up.
+func (t *Task) unstick() {
+	if t.stuck {
+		t.stuck = false
+		t.p.report(t, waitsForRecord, "")
+	}
 }
 
 func (t *Task) name(what failing) string {
@@ -120,8 +139,8 @@ func (t *Task) name(what failing) string {
 
 // pause waits, after committing what is done: it is held back by no other's
 // failure. It ends at once, with an error, when the context does, the processor
-// closes or the task is revoked (S4). why, when given, is shown by Ready.
-func (t *Task) pause(ctx context.Context, d time.Duration, why string) error {
+// closes or the task is revoked (S4).
+func (t *Task) pause(ctx context.Context, d time.Duration) error {
 	if t.changed {
 		f, err := t.submit(ctx)
 		if err == nil {
@@ -130,10 +149,6 @@ func (t *Task) pause(ctx context.Context, d time.Duration, why string) error {
 		if err != nil {
 			return err
 		}
-	}
-	if why != "" {
-		t.p.report(t, why)
-		defer t.p.report(t, "")
 	}
 	defer t.silence.Stop() // a pause is not idleness (F1)
 	return sleepUntil(ctx, d, t.p.draining, t.leaving)
@@ -148,7 +163,10 @@ func (t *Task) attempt(ctx context.Context, pol *Policy, records *int, f func() 
 	for {
 		done, wait := pol.Breaker.Allow()
 		if done == nil {
-			if err := t.pause(ctx, wait, "the circuit breaker is open"); err != nil {
+			t.p.report(t, waitsForBreaker, "the circuit breaker is open")
+			err := t.pause(ctx, wait)
+			t.p.report(t, waitsForBreaker, "")
+			if err != nil {
 				return err
 			}
 			continue

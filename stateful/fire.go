@@ -97,6 +97,7 @@ func (t *Task) firing(ctx context.Context, pol *Policy, f Firing, fire, skip fun
 		}
 		if err == nil {
 			t.changed = true
+			t.moveOn()
 			return nil
 		}
 		t.tx.rollback()
@@ -113,7 +114,9 @@ func (t *Task) firing(ctx context.Context, pol *Policy, f Firing, fire, skip fun
 				return TaskFault(err)
 			}
 			t.changed = true
-			return t.deadLetter(nil, nil, &f, err)
+			err = t.deadLetter(nil, nil, &f, err)
+			t.moveOn()
+			return err
 		}
 	}
 }

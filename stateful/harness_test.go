@@ -113,6 +113,7 @@ type sink struct {
 	prepare error
 	closed  bool
 	openErr error
+	opened  *taskSink // the last one
 }
 
 func newSink() *sink {
@@ -140,6 +141,7 @@ func (s *sink) OpenTask(_ context.Context, t stateful.OutboxTask) (stateful.Task
 	who.Epoch = 0
 	o := &taskSink{s: s, who: who, task: t}
 	o.Push(t.Rows, nil)
+	s.opened = o
 	return o, nil
 }
 

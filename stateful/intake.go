@@ -264,7 +264,7 @@ type registration struct {
 // endSubscription ends what a fenced task would otherwise be asked for again and again (O2).
 func (r *registration) endSubscription(t *Task, err error) {
 	r.endOnce.Do(func() {
-		t.p.report(t, err.Error())
+		t.p.report(t, waitsForTask, err.Error())
 		close(r.ended)
 		t.p.stop(fmt.Errorf("stateful: task %s: %w", t.id, err))
 	})

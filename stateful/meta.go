@@ -252,3 +252,8 @@ func parsePrepared(e Entry) (Prepared, error) {
 	}
 	return Prepared{Sink: k[8:], Seq: uint64(ParseOrdered(k)), Handle: slices.Clone(e.Value)}, nil
 }
+
+// after returns the first key behind all that begin with prefix's last byte.
+func after(prefix string) string {
+	return prefix[:len(prefix)-1] + string(prefix[len(prefix)-1]+1)
+}

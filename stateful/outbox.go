@@ -1,6 +1,10 @@
 package stateful
 
-import "context"
+import (
+	"context"
+	"errors"
+	"fmt"
+)
 
 // Row is one output of a committed transaction.
 type Row struct {
@@ -136,4 +140,65 @@ type SinkTraits struct {
 	Domain Domain
 	// Weak says why the sink gives less than exactly-once; empty when it does not.
 	Weak string
+}
+
+// openOutbox hands the rows that were committed and not yet published to the relay.
+func (t *Task) openOutbox(ctx context.Context, epoch uint64) error {
+	t.stored = nil
+	if t.p.cfg.Outbox == nil || len(t.reg.outputs) == 0 {
+		return nil
+	}
+	task := OutboxTask{
+		Producer: Producer{App: t.id.App, Incarnation: t.meta.incarnation, Handler: t.id.Handler, Partition: t.id.Partition, Epoch: epoch},
+		Topics:   t.reg.outputs, NextSeq: t.meta.nextRow, Published: t.meta.published, Store: t.store,
+		MaxRows: t.p.cfg.Limits.OutboxRows, MaxBytes: t.p.cfg.Limits.OutboxBytes,
+		Raised: t.raised,
+		Failed: func(err error) {
+			if err == nil {
+				t.p.report(t, waitsForSink, "")
+				return
+			}
+			t.p.report(t, waitsForSink, "sink failed: "+err.Error())
+		},
+	}
+	for e, err := range t.store.Scan(ctx, spaceRow, after(spaceRow)) {
+		if err != nil {
+			return err
+		}
+		row, err := parseRow(e.Key, e.Value)
+		if err != nil {
+			return err
+		}
+		task.Rows = append(task.Rows, row)
+		t.stored = append(t.stored, storedRow{seq: row.Seq, sink: t.p.cfg.Outbox.SinkTraits(row.Topic).Name})
+	}
+	for e, err := range t.store.Scan(ctx, spacePrepared, after(spacePrepared)) {
+		if err != nil {
+			return err
+		}
+		h, err := parsePrepared(e)
+		if err != nil {
+			return err
+		}
+		task.Prepared = append(task.Prepared, h)
+		t.stored = append(t.stored, storedRow{seq: h.Seq, sink: h.Sink, prepared: true})
+	}
+	sortStored(t.stored)
+	ob, err := t.p.cfg.Outbox.OpenTask(ctx, task)
+	if err != nil {
+		return err
+	}
+	t.outbox, t.progress = ob, 0
+	return nil
+}
+
+// checkRow returns why row could never be published.
+func (t *Task) checkRow(row *Row) error {
+	if t.outbox == nil {
+		return errors.New("the handler declared no output, or the processor has no Outbox")
+	}
+	if _, ok := t.reg.sinkOf[row.Topic]; !ok {
+		return fmt.Errorf("the handler declares only %q: name the topic in Outputs", t.reg.outputs)
+	}
+	return t.p.cfg.Outbox.Check(row)
 }

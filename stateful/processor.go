@@ -25,7 +25,6 @@ type Processor struct {
 	tasks   map[TaskID]*Task
 	busy    int           // envelopes in hand
 	quiet   chan struct{} // closed, when someone waits for it, once busy is 0
-	pauses  map[TaskID]string
 	stopErr error
 	stopped chan struct{}
 	running bool
@@ -43,7 +42,6 @@ func NewProcessor(c Config) (*Processor, error) {
 		draining: make(chan struct{}),
 		drained:  make(chan struct{}),
 		tasks:    make(map[TaskID]*Task),
-		pauses:   make(map[TaskID]string),
 		stopped:  make(chan struct{}),
 	}
 	return p, nil
@@ -117,7 +115,7 @@ func (p *Processor) process(ctx context.Context, t *Task, b *Batch) error {
 	}
 	if err != nil && isTaskFault(err) && ctx.Err() == nil && !errors.Is(err, ErrFenced) && !errors.Is(err, ErrClosed) {
 		// The message goes back to a source that may deliver it again at once.
-		p.report(t, err.Error())
+		p.report(t, waitsForTask, err.Error())
 		t.mu.Lock()
 		t.failures++
 		n := t.failures
@@ -149,7 +147,7 @@ func (p *Processor) turn(ctx context.Context, t *Task, b *Batch) (*flight, error
 		t.failures = 0
 		t.mu.Unlock()
 		if failed {
-			p.report(t, "")
+			p.report(t, waitsForTask, "")
 		}
 	}
 	return f, err
@@ -194,7 +192,6 @@ func (p *Processor) drop(reg *registration, partition int32) *Task {
 	defer p.mu.Unlock()
 	t := p.tasks[id]
 	delete(p.tasks, id)
-	delete(p.pauses, id)
 	return t
 }
 
@@ -231,37 +228,4 @@ func (p *Processor) stop(err error) {
 		close(p.stopped)
 		p.cfg.Logger.Error("processor stops", "app", p.cfg.App, "reason", err)
 	}
-}
-
-// report says why a task waits; empty: it no longer does.
-func (p *Processor) report(t *Task, why string) {
-	p.mu.Lock()
-	was := p.pauses[t.id]
-	if why == "" {
-		delete(p.pauses, t.id)
-	} else {
-		p.pauses[t.id] = why
-	}
-	p.mu.Unlock()
-	if why != "" && why != was {
-		p.cfg.Logger.Warn("task waits", "task", t.id.String(), "reason", why)
-	}
-}
-
-// Ready returns nil when every task makes progress, else why each of the others
-// does not.
-func (p *Processor) Ready() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	errs := []error{p.stopErr}
-	for id, why := range p.pauses {
-		errs = append(errs, fmt.Errorf("task %s waits: %s", id, why))
-	}
-	slices.SortFunc(errs[1:], func(a, b error) int {
-		if a.Error() < b.Error() {
-			return -1
-		}
-		return 1
-	})
-	return errors.Join(errs...)
 }

@@ -57,8 +57,8 @@ func (t *Task) room(ctx context.Context) error {
 	if rows, bytes := t.outbox.Backlog(); rows < l.OutboxRows && bytes < l.OutboxBytes {
 		return t.outbox.Room(ctx) // does not wait, but tells of a sink that failed for good
 	}
-	t.p.report(t, "the outbox is full: its sink takes no more rows")
-	defer t.p.report(t, "")
+	t.p.report(t, waitsForRoom, "the outbox is full: its sink takes no more rows")
+	defer t.p.report(t, waitsForRoom, "")
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stop := make(chan struct{})
@@ -82,6 +82,7 @@ func (t *Task) room(ctx context.Context) error {
 // abort drops what the transaction did: it is read again from the store before the next.
 func (t *Task) abort(err error) error {
 	t.stale = true
+	t.unstick()
 	return err
 }
 
@@ -144,7 +145,7 @@ func (t *Task) records(ctx context.Context, pol *Policy, b *Batch, input int, re
 		err := t.attempt(ctx, pol, &done, func() error { return t.span(ctx, pol, b, input, recs, &done) })
 		recs = recs[done:]
 		if err == nil || retried && done > 0 {
-			t.attempts = attempts{} // what they were counted for is done; the next may have no name of its own
+			t.moveOn()
 		}
 		if err == nil {
 			continue
@@ -190,7 +191,7 @@ func (t *Task) recordFailed(ctx context.Context, pol *Policy, b *Batch, input in
 	if err := t.finish(input, b, rec); err != nil {
 		return false, false, err
 	}
-	t.attempts = attempts{}
+	t.moveOn()
 	if t.tx.full() {
 		if _, err := t.submit(ctx); err != nil {
 			return false, false, err

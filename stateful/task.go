@@ -28,20 +28,19 @@ type Task struct {
 	ticked  *message.Message // the last tick, for the intake that sends them
 
 	// Owned by whoever has the turn.
-	open      bool
-	store     Store
-	outbox    TaskOutbox
-	inst      Handler
-	firer     Firer // inst, when it is one
-	tables    []table
-	states    []boundState // of the typed states in use, each of which has a table
-	expiries  expiries
-	tx        *Tx
+	open     bool
+	store    Store
+	outbox   TaskOutbox
+	inst     Handler
+	firer    Firer // inst, when it is one
+	tables   []table
+	states   []boundState // of the typed states in use, each of which has a table
+	expiries expiries
+	tx       *Tx
+	taskTimers
 	meta      meta
 	wm        *window.Watermark
 	silence   *window.Silence
-	nextTimer int64 // earliest event-time timer, or earlier
-	timers    [2]timerQueue
 	advancing bool // an advance is not finished
 	changed   bool // there is something to commit
 	raised    bool // the stored incarnation is lower than the configured one
@@ -52,6 +51,7 @@ type Task struct {
 	dropMarks bool
 	failures  int // in a row, for the back-off
 	attempts  attempts
+	stuck     bool   // Ready says that a record or firing holds it up
 	key       []byte // memory to build a key in
 	lastMark  string // the key that a mark was last looked up or made under
 
@@ -63,6 +63,8 @@ type Task struct {
 	buffers  []buffer   // of commits that are done
 	broken   error      // why the task must be opened again
 	closed   error      // why it must not be
+
+	waits [waitsKinds]string // guarded by the processor's mutex
 }
 
 type storedRow struct {
@@ -149,6 +151,7 @@ func (t *Task) ensureOpen(ctx context.Context) error {
 func (t *Task) shut() {
 	if t.outbox != nil {
 		t.logClose("outbox", t.outbox.Close())
+		t.p.report(t, waitsForSink, "") // the next outbox speaks for itself
 	}
 	if t.store != nil {
 		t.logClose("store", t.store.Close())
@@ -256,72 +259,6 @@ func (t *Task) loadMeta(ctx context.Context) error {
 	t.meta = m
 	t.advancing, t.changed = m.advanced < m.watermark, false
 	return nil
-}
-
-// openOutbox hands the rows that were committed and not yet published to the relay.
-func (t *Task) openOutbox(ctx context.Context, epoch uint64) error {
-	t.stored = nil
-	if t.p.cfg.Outbox == nil || len(t.reg.outputs) == 0 {
-		return nil
-	}
-	task := OutboxTask{
-		Producer: Producer{App: t.id.App, Incarnation: t.meta.incarnation, Handler: t.id.Handler, Partition: t.id.Partition, Epoch: epoch},
-		Topics:   t.reg.outputs, NextSeq: t.meta.nextRow, Published: t.meta.published, Store: t.store,
-		MaxRows: t.p.cfg.Limits.OutboxRows, MaxBytes: t.p.cfg.Limits.OutboxBytes,
-		Raised: t.raised,
-		Failed: func(err error) {
-			if err == nil {
-				t.p.report(t, "")
-				return
-			}
-			t.p.report(t, "sink failed: "+err.Error())
-		},
-	}
-	for e, err := range t.store.Scan(ctx, spaceRow, after(spaceRow)) {
-		if err != nil {
-			return err
-		}
-		row, err := parseRow(e.Key, e.Value)
-		if err != nil {
-			return err
-		}
-		task.Rows = append(task.Rows, row)
-		t.stored = append(t.stored, storedRow{seq: row.Seq, sink: t.p.cfg.Outbox.SinkTraits(row.Topic).Name})
-	}
-	for e, err := range t.store.Scan(ctx, spacePrepared, after(spacePrepared)) {
-		if err != nil {
-			return err
-		}
-		h, err := parsePrepared(e)
-		if err != nil {
-			return err
-		}
-		task.Prepared = append(task.Prepared, h)
-		t.stored = append(t.stored, storedRow{seq: h.Seq, sink: h.Sink, prepared: true})
-	}
-	sortStored(t.stored)
-	ob, err := t.p.cfg.Outbox.OpenTask(ctx, task)
-	if err != nil {
-		return err
-	}
-	t.outbox, t.progress = ob, 0
-	return nil
-}
-
-// after returns the first key behind all that begin with prefix's last byte.
-func after(prefix string) string {
-	return prefix[:len(prefix)-1] + string(prefix[len(prefix)-1]+1)
-}
-
-// checkRow returns why row could never be published.
-func (t *Task) checkRow(row *Row) error {
-	if t.outbox == nil {
-		return errors.New("the handler declared no output, or the processor has no Outbox")
-	}
-	if _, ok := t.reg.sinkOf[row.Topic]; !ok {
-		return fmt.Errorf("the handler declares only %q: name the topic in Outputs", t.reg.outputs)
-	}
-	return t.p.cfg.Outbox.Check(row)
 }
 
 // position returns where an input goes on.

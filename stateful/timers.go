@@ -5,6 +5,12 @@ import (
 	"slices"
 )
 
+// taskTimers is what a task knows of its timers.
+type taskTimers struct {
+	nextTimer int64 // earliest event-time timer, or earlier
+	timers    [2]timerQueue
+}
+
 // timerQueue holds the first timers of one kind, as the transaction sees them. It is read in
 // chunks (T3): a scan for each firing would begin at all that fired before it in the same commit.
 type timerQueue struct {
