@@ -220,6 +220,7 @@ func (p *Processor) add(router *message.Router, r *registration) {
 	if router == nil {
 		return
 	}
+	r.routed = true
 	for i, topic := range r.handler.Inputs() {
 		in := &intake{p: p, reg: r, sub: r.src, attached: r.attached, input: i}
 		router.AddConsumerHandler(r.routerName(i, topic), topic, in, func(msg *message.Message) error { return p.handle(r, msg) })

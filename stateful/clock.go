@@ -10,13 +10,17 @@ import (
 
 func wallClock() time.Time { return time.Now() }
 
-// sleepUntil waits for d. It ends with an error when ctx is done, and with ErrClosed when one of two
-// channels is closed.
+// sleepUntil waits for d, and for ever when d is negative. It ends with an error when ctx is done, and with
+// ErrClosed when one of two channels is closed.
 func sleepUntil(ctx context.Context, d time.Duration, closed, orClosed <-chan struct{}) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
+	var over <-chan time.Time
+	if d >= 0 {
+		t := time.NewTimer(d)
+		defer t.Stop()
+		over = t.C
+	}
 	select {
-	case <-t.C:
+	case <-over:
 		return nil
 	case <-closed:
 		return ErrClosed

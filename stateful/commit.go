@@ -270,6 +270,9 @@ func (t *Task) failed(f *flight, err error) bool {
 		t.broken = err
 		t.tickets.giveUp()
 	}
+	if t.closed == nil && errors.Is(err, ErrFenced) {
+		t.closed = err // at once: nobody may open it in between
+	}
 	for i, g := range t.inflight {
 		if g == f {
 			t.inflight = t.inflight[:i]

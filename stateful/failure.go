@@ -197,6 +197,48 @@ func guard(f func() error) (err error) {
 	return f()
 }
 
+// gapError is a batch that begins above the task's position. Once it may come of what was in flight
+// behind a failure. A source that goes on so has lost records, or was told to skip them: the task
+// waits, for to go on without them would be to forget them (S2).
+type gapError struct {
+	b  *Batch
+	at Position
+	n  int // of them in a row
+}
+
+func (e *gapError) Error() string {
+	return fmt.Sprintf("%v: the source delivers %s from offset %d on and the state has seen it up to %d: if the log still has what lies between, "+
+		"the source must begin there; if not, bring it back, or start with a new App or an empty backend", ErrOutOfTurn, e.b.Partition, e.b.Start, e.at.Offset)
+}
+
+func (e *gapError) Unwrap() error { return ErrOutOfTurn }
+
+// setback says why a message could not be processed, where that is not the handler's affair, and keeps
+// it from coming back at once: its source may deliver again as soon as it is given back.
+func (t *Task) setback(ctx context.Context, b *Batch, err error) {
+	var gap *gapError
+	switch {
+	case errors.Is(err, ErrFenced):
+		t.letGo(ctx)
+		if t.reg.attached && b.ticket != nil && !b.tick {
+			_ = sleepUntil(ctx, -1, t.p.draining, t.leaving) // until the source takes the partition away
+		}
+	case ctx.Err() != nil || errors.Is(err, ErrClosed):
+	case errors.As(err, &gap):
+		if gap.n > 1 {
+			t.p.report(t, waitsForSource, gap.Error())
+			_ = sleepUntil(ctx, Backoff(gap.n-1, taskBackoffBase, taskBackoffMax), t.p.draining, t.leaving)
+		}
+	case isTaskFault(err):
+		t.p.report(t, waitsForTask, err.Error())
+		t.mu.Lock()
+		t.failures++
+		n := t.failures
+		t.mu.Unlock()
+		_ = sleepUntil(ctx, Backoff(n, taskBackoffBase, taskBackoffMax), t.p.draining, t.leaving)
+	}
+}
+
 // The headers of a dead letter.
 const (
 	DeadLetterReason    = "pondage_reason"

@@ -141,7 +141,9 @@ func (s *sink) OpenTask(_ context.Context, t stateful.OutboxTask) (stateful.Task
 	who.Epoch = 0
 	o := &taskSink{s: s, who: who, task: t}
 	o.Push(t.Rows, nil)
+	s.mu.Lock()
 	s.opened = o
+	s.mu.Unlock()
 	return o, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -215,6 +216,9 @@ func (in *intake) plain(topic string, msg *message.Message) *Batch {
 // sendTick sends an empty envelope through the same middlewares, in order with
 // the records (T9).
 func (in *intake) sendTick(ctx context.Context, t *Task, out chan<- *message.Message) bool {
+	if t.isClosed() {
+		return true // fenced, and its source has not taken it away yet
+	}
 	if last := t.ticked; last != nil && !isClosed(last.Acked()) && !isClosed(last.Nacked()) {
 		return true // one that waits for its turn is enough
 	}
@@ -244,6 +248,7 @@ type registration struct {
 	src         message.Subscriber
 	listener    CommitListener // the source, when it wants to know
 	attached    bool           // src is this handler's own
+	routed      bool           // it is in a router
 	delay       int64          // of the watermark, in milliseconds
 	outputs     []string
 	sinkOf      map[string]string // by topic
@@ -261,13 +266,25 @@ type registration struct {
 	endOnce sync.Once
 }
 
-// endSubscription ends what a fenced task would otherwise be asked for again and again (O2).
+// endSubscription ends what a fenced task would otherwise be asked for again and again (O2), and the
+// processor when nothing is left for it to do. A source of the handler's own has partitions, and those of
+// others go on; batches that come by Process are the caller's affair.
 func (r *registration) endSubscription(t *Task, err error) {
+	if r.attached || !r.routed {
+		return
+	}
 	r.endOnce.Do(func() {
-		t.p.report(t, waitsForTask, err.Error())
 		close(r.ended)
-		t.p.stop(fmt.Errorf("stateful: task %s: %w", t.id, err))
+		if t.p.allEnded() {
+			t.p.stop(fmt.Errorf("stateful: task %s: %w", t.id, err))
+		}
 	})
+}
+
+func (p *Processor) allEnded() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !slices.ContainsFunc(p.regs, func(r *registration) bool { return !isClosed(r.ended) })
 }
 
 // owner is what the processor is to its source.

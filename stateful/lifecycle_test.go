@@ -173,34 +173,6 @@ func TestFullOutboxPausesTheSource(t *testing.T) {
 	})
 }
 
-// O2: a new owner ends the subscription of the old one; nobody fences back.
-func TestFencedProcessorStops(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := scripted(nil)
-		src := newSource("a 1")
-		sys := runSystem(t, src, sums(), func(c *stateful.Config) { b.Backend, c.Backend = c.Backend, b })
-		old := sys.ended
-		time.Sleep(time.Second)
-		other := &system{rig: sys.rig, src: src}
-		other.start()
-		time.Sleep(time.Second)
-		src.add("in", 0, "a 2", "a 3")
-		time.Sleep(time.Minute)
-		err := <-old
-		if !errors.Is(err, stateful.ErrFenced) {
-			t.Errorf("the old one ended with %v, want ErrFenced", err)
-		}
-		if opens, _ := b.count(); opens != 2 {
-			t.Errorf("the task was opened %d times, want once by each", opens)
-		}
-		time.Sleep(time.Minute)
-		sys.want("out: a 1", "out: a 3", "out: a 6")
-		if err := other.stop(); err != nil {
-			t.Error(err)
-		}
-	})
-}
-
 // S4: revoking gives back what is in hand and closes the task for good.
 func TestRevokedTaskIsClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -102,9 +102,6 @@ func (p *Processor) process(ctx context.Context, t *Task, b *Batch) error {
 		}
 	}
 	f, err := p.turn(ctx, t, b)
-	if errors.Is(err, ErrFenced) {
-		t.fenced(err) // whoever says so, store or sink: to open the task again would fence the new owner (O2)
-	}
 	if err == nil {
 		if b.ticket != nil {
 			b.ticket.pass()
@@ -113,24 +110,23 @@ func (p *Processor) process(ctx context.Context, t *Task, b *Batch) error {
 			err = t.await(ctx, f)
 		}
 	}
-	if err != nil && isTaskFault(err) && ctx.Err() == nil && !errors.Is(err, ErrFenced) && !errors.Is(err, ErrClosed) {
-		// The message goes back to a source that may deliver it again at once.
-		p.report(t, waitsForTask, err.Error())
-		t.mu.Lock()
-		t.failures++
-		n := t.failures
-		t.mu.Unlock()
-		_ = sleepUntil(ctx, Backoff(n, taskBackoffBase, taskBackoffMax), p.draining, t.leaving)
+	if err != nil {
+		t.setback(ctx, b, err)
 	}
 	return err
 }
 
 // turn runs the batch when it is its turn.
-func (p *Processor) turn(ctx context.Context, t *Task, b *Batch) (*flight, error) {
+func (p *Processor) turn(ctx context.Context, t *Task, b *Batch) (_ *flight, err error) {
 	if err := t.take(ctx); err != nil {
 		return nil, err
 	}
-	defer t.give()
+	defer func() {
+		if errors.Is(err, ErrFenced) {
+			t.fenced(err) // whoever says so, store or sink, and before the turn is another's
+		}
+		t.give()
+	}()
 	if b.ticket != nil {
 		if err := b.ticket.lost(); err != nil {
 			return nil, err

@@ -19,6 +19,7 @@ const (
 	waitsForBreaker              // the circuit breaker is open
 	waitsForRoom                 // the outbox is full
 	waitsForSink                 // a sink fails
+	waitsForever                 // another owner has it
 	waitsKinds
 )
 

@@ -116,7 +116,12 @@ func (t *Task) batch(ctx context.Context, pol *Policy, b *Batch) error {
 			t.p.stop(err)
 			return err
 		case b.Start > in.pos.Offset:
-			return fmt.Errorf("%w: batch begins at %d, the task is at %d", ErrOutOfTurn, b.Start, in.pos.Offset)
+			t.gaps++
+			return &gapError{b: b, at: in.pos, n: t.gaps}
+		}
+		if t.gaps > 0 {
+			t.gaps = 0
+			t.p.report(t, waitsForSource, "")
 		}
 		for len(recs) > 0 && recs[0].Offset < in.pos.Offset {
 			recs = recs[1:]

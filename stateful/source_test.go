@@ -35,6 +35,7 @@ type source struct {
 	owner      stateful.Owner
 	closed     int
 	revoked    bool
+	lost       map[int64]int64 // by offset, how many records from there on are not delivered
 }
 
 func newSource(values ...string) *source {
@@ -158,7 +159,7 @@ func (s *source) round(ctx context.Context, p stateful.Partition, next int64, ou
 				cancel()
 				return next
 			}
-			flying = append(flying, sent{msg, b.Start})
+			flying = append(flying, sent{msg, next})
 			next = b.End
 			go func() { // as Watermill's own sources do
 				select {
@@ -201,6 +202,7 @@ func (s *source) next(p stateful.Partition, from int64) (*stateful.Batch, <-chan
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	log := s.logs[p]
+	from += s.lost[from]
 	to := min(int64(len(log)), from+int64(s.size))
 	if from >= int64(len(log)) {
 		if !s.ends {

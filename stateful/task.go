@@ -51,6 +51,7 @@ type Task struct {
 	dropMarks bool
 	failures  int // in a row, for the back-off
 	attempts  attempts
+	gaps      int    // batches in a row that began above the position
 	stuck     bool   // Ready says that a record or firing holds it up
 	key       []byte // memory to build a key in
 	lastMark  string // the key that a mark was last looked up or made under
@@ -271,14 +272,25 @@ func (t *Task) position(topic string) (Position, bool) {
 	return Position{}, false
 }
 
-// fenced closes the task for good: opening it again would fence the new owner (O2).
+// fenced closes the task for good: opening it again would fence the new owner (O2). A source that
+// reassigns partitions will take this one away; what it delivers of it until then is held. Any
+// other has nothing more for the handler.
 func (t *Task) fenced(err error) {
 	t.mu.Lock()
 	if t.closed == nil {
 		t.closed = err
 	}
 	t.mu.Unlock()
+	t.p.report(t, waitsForever, "another owner opened it, so it stays closed here: "+err.Error())
 	t.reg.endSubscription(t, err)
+}
+
+// letGo shuts a task that was fenced.
+func (t *Task) letGo(ctx context.Context) {
+	if t.take(ctx) == nil {
+		t.shut()
+		t.give()
+	}
 }
 
 // take waits for the turn.
@@ -358,4 +370,11 @@ func (t *Task) isBroken() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.broken != nil || t.closed != nil
+}
+
+// isClosed reports whether the task must not be opened again.
+func (t *Task) isClosed() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.closed != nil
 }
