@@ -219,7 +219,7 @@ func (t *Task) setback(ctx context.Context, b *Batch, err error) {
 	var gap *gapError
 	switch {
 	case errors.Is(err, ErrFenced):
-		t.letGo(ctx)
+		t.shutFenced(ctx)
 		if t.reg.attached && b.ticket != nil && !b.tick {
 			_ = sleepUntil(ctx, -1, t.p.draining, t.leaving) // until the source takes the partition away
 		}

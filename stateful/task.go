@@ -285,8 +285,8 @@ func (t *Task) fenced(err error) {
 	t.reg.endSubscription(t, err)
 }
 
-// letGo shuts a task that was fenced.
-func (t *Task) letGo(ctx context.Context) {
+// shutFenced shuts a task that was fenced.
+func (t *Task) shutFenced(ctx context.Context) {
 	if t.take(ctx) == nil {
 		t.shut()
 		t.give()
