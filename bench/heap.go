@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"runtime"
 	"time"
 )
@@ -18,23 +19,28 @@ func heap(e *env) error {
 		// Every key comes once in each window, and none closes.
 		size := max(time.Duration(p.span)*time.Millisecond/time.Duration(windows), time.Millisecond)
 		c := path{pool: p, size: size, delay: time.Hour, prepare: func(s *source) { s.open, s.fixed = true, true }}
-		var before, after int64
-		var w stopwatch
-		w.started = func() { before = int64(w.mem.HeapAlloc) }
-		_, err = c.run(int64(pairs), &w, func() error {
-			after = heapNow()
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		e.printf("  %d pairs, %d keys x %d windows: %.1f MB, %.0f B a pair\n", pairs, keys, windows,
-			float64(after-before)/1e6, float64(after-before)/float64(pairs))
-		if err := p.free(); err != nil {
+		if err := e.heapOf(c, pairs, fmt.Sprintf("pairs, %d keys x %d windows", keys, windows)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// heapOf runs c over n events, each of which opens one of what is counted, and prints what they
+// take. It frees the pool.
+func (e *env) heapOf(c path, n int, what string) error {
+	var before, after int64
+	var w stopwatch
+	w.started = func() { before = int64(w.mem.HeapAlloc) }
+	_, err := c.run(int64(n), &w, func() error {
+		after = heapNow()
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	e.printf("  %d %s: %.1f MB, %.0f B each\n", n, what, float64(after-before)/1e6, float64(after-before)/float64(n))
+	return c.pool.free()
 }
 
 func heapNow() int64 {

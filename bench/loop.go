@@ -110,15 +110,29 @@ func (c *counter) result(key string, from int64, n int) {
 // loopBatch is how many events the loop fills at once.
 const loopBatch = 1024
 
-// handLoop is the whole path written by hand: each of as many goroutines as there are
-// cores has its partitions, and decodes, counts and emits.
+// counting is what the loop does with the events of a partition.
+type counting interface {
+	add(e *event)
+	advance(wm int64)
+	lateOnes() int
+}
+
+func (c *counter) lateOnes() int { return c.late }
+
+// handLoop counts in tumbling windows.
 func handLoop(p *pool, total int64, size time.Duration, decode func([]byte, *event) error) error {
+	return handLoopOf(p, total, decode, func(emit func([]byte)) counting { return newCounter(size, emit) })
+}
+
+// handLoopOf is the whole path written by hand: each of as many goroutines as there are
+// cores has its partitions, and decodes, counts and emits.
+func handLoopOf(p *pool, total int64, decode func([]byte, *event) error, count func(emit func([]byte)) counting) error {
 	out := newTally(p.exact(total))
 	workers := min(runtime.GOMAXPROCS(0), partitions)
 	errs := make([]error, workers)
 	var wg sync.WaitGroup
 	for w := range workers {
-		wg.Go(func() { errs[w] = loopWorker(p, w, workers, total, size, decode, out) })
+		wg.Go(func() { errs[w] = loopWorker(p, w, workers, total, decode, count, out) })
 	}
 	wg.Wait()
 	for _, err := range errs {
@@ -129,15 +143,15 @@ func handLoop(p *pool, total int64, size time.Duration, decode func([]byte, *eve
 	return out.check()
 }
 
-func loopWorker(p *pool, first, step int, total int64, size time.Duration, decode func([]byte, *event) error, out *tally) error {
+func loopWorker(p *pool, first, step int, total int64, decode func([]byte, *event) error, count func(emit func([]byte)) counting, out *tally) error {
 	type part struct {
 		index     int
 		next, end int64
-		c         *counter
+		c         counting
 	}
 	var mine []*part
 	for i := first; i < partitions; i += step {
-		mine = append(mine, &part{index: i, end: p.share(i, total), c: newCounter(size, out.add)})
+		mine = append(mine, &part{index: i, end: p.share(i, total), c: count(out.add)})
 	}
 	recs := makeRecords()
 	var e event
@@ -162,7 +176,7 @@ func loopWorker(p *pool, first, step int, total int64, size time.Duration, decod
 	}
 	for _, pt := range mine {
 		pt.c.advance(math.MaxInt64)
-		out.dropped(pt.c.late)
+		out.dropped(pt.c.lateOnes())
 	}
 	return nil
 }

@@ -18,10 +18,11 @@ import (
 // path is the whole path: a source, the router with its middlewares, the processor, a
 // tumbling count, a backend, an outbox and a sink.
 type path struct {
-	pool   *pool
-	size   time.Duration
-	delay  time.Duration
-	stored bool // results are stored, relayed and added up; otherwise discarded at once
+	pool    *pool
+	size    time.Duration
+	windows window.Windows // instead of tumbling ones of size
+	delay   time.Duration
+	stored  bool // results are stored, relayed and added up; otherwise discarded at once
 	// backend opens what keeps the state; nil is memory. close is called after the run.
 	backend func() (b stateful.Backend, close func() error, err error)
 	prepare func(*source)
@@ -37,6 +38,9 @@ func (c *path) handler(stats *handlers.Stats) handlers.Window[event, int64] {
 		MaxDelay:  c.delay,
 		Aggregate: handlers.Count[event](),
 		Stats:     stats,
+	}
+	if c.windows != nil {
+		w.Windows = c.windows
 	}
 	if !c.pool.json {
 		w.In = binaryCodec{}

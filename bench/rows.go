@@ -111,7 +111,10 @@ func rows() []row {
 		{"stock-count", stockCount},
 		{"stock-path", stockMessages},
 		{"latency", latency},
+		{"sessions-memory", sessionsInMemory},
+		{"sessions-pebble", sessionsOnDisk},
 		{"heap", heap},
+		{"heap-sessions", heapOfSessions},
 		{"codec", codecs},
 	}
 }

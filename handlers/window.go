@@ -129,8 +129,14 @@ func (w Window[E, A]) Validate() error {
 		fault(true, "Windows is required: window.Tumbling(time.Minute), for example")
 	} else if err := w.Windows.Validate(); err != nil {
 		errs = append(errs, fmt.Errorf("Windows: %w", err))
-	} else if _, ok := w.Windows.(window.TumblingWindows); !ok {
-		fault(true, "Windows is a %T: handlers.Window takes those made by package window", w.Windows)
+	} else {
+		switch w.Windows.(type) {
+		case window.TumblingWindows:
+		case window.SessionWindows:
+			fault(w.aggregate().Merge == nil, "Merge is required with sessions: an event may join two of them, so say what their values make together")
+		default:
+			fault(true, "Windows is a %T: handlers.Window takes those made by package window", w.Windows)
+		}
 	}
 	fault(w.MaxDelay%time.Millisecond != 0, "MaxDelay %v is not a whole number of milliseconds: event times are, so round it", w.MaxDelay)
 	fault(w.AllowedLateness < 0, "AllowedLateness is negative: leave it 0 to take no late events")

@@ -83,6 +83,9 @@ func (w Window[E, A]) Instance(ctx context.Context, t *stateful.Task) (stateful.
 	if err != nil {
 		return nil, err
 	}
+	if s, ok := w.Windows.(window.SessionWindows); ok {
+		return newSessionTask(ctx, w, t, s)
+	}
 	tumbling, ok := w.Windows.(window.TumblingWindows)
 	if !ok {
 		return nil, fmt.Errorf("handlers: Windows is a %T: call Validate first", w.Windows)

@@ -83,7 +83,7 @@ func goldens(t *testing.T) []golden {
 		t.Fatal(err)
 	}
 	table := NewTable(&Task{}, "sums", codec)
-	lastingTable := newTable[lasting[int]](&Task{}, "sums", lastingCodec[int]{codec})
+	lastingTable := NewTable[lasting[int]](&Task{}, "sums", lastingCodec[int]{codec})
 	mapKey := string(appendMapKey(appendPart(nil, "ana"), -2))
 	lives, err := codec.Append(nil, &five, -7)
 	if err != nil {

@@ -98,12 +98,12 @@ type lasting[T any] struct {
 
 type lastingCodec[T any] struct{ *StateCodec[T] }
 
-// Append implements cellCodec.
+// Append implements [ValueCodec].
 func (c lastingCodec[T]) Append(b []byte, v *lasting[T], _ int64) ([]byte, error) {
 	return c.StateCodec.Append(b, &v.val, v.expiry)
 }
 
-// Decode implements cellCodec.
+// Decode implements [ValueCodec].
 func (c lastingCodec[T]) Decode(b []byte, v *lasting[T]) (expiry int64, err error) {
 	v.expiry, err = c.StateCodec.Decode(b, &v.val)
 	v.indexed = v.expiry
@@ -144,7 +144,7 @@ func newCells[T any](t *Task, name string, ttl time.Duration, clock TimerKind, c
 		return nil, &stopError{fmt.Errorf("stateful: handler %q: state %q: %w", t.id.Handler, name, err)}
 	}
 	s := &cells[T]{
-		t: t, table: newTable[lasting[T]](t, name, lastingCodec[T]{codec}), ttl: ttl, clock: max(clock, EventTime),
+		t: t, table: NewTable[lasting[T]](t, name, lastingCodec[T]{codec}), ttl: ttl, clock: max(clock, EventTime),
 		maxKey: 2*t.p.cfg.Limits.KeyBytes + 16, // two keys at most, and what tells them apart
 	}
 	t.states = append(t.states, boundState{name, s.table.prefix, s})

@@ -14,7 +14,7 @@ import (
 type Table[T any] struct {
 	t      *Task
 	prefix string
-	codec  cellCodec[T]
+	codec  ValueCodec[T]
 	index  map[string]*Cell[T] // by the key without prefix
 	chunk  []Cell[T]           // cells not given out yet
 	free   []*Cell[T]
@@ -24,6 +24,15 @@ type Table[T any] struct {
 	undo      []undoCell[T]
 	undoRec   uint64 // the record that undo belongs to
 	dirtyMark int
+}
+
+// ValueCodec stores the values of a [Table]. A [StateCodec] is one; another may put several
+// values into one entry. What it appends begins with a [ValueHeader].
+type ValueCodec[T any] interface {
+	// Append appends the header and encoding of *v; see [StateCodec.Append].
+	Append(b []byte, v *T, expiry int64) ([]byte, error)
+	// Decode is its inverse; see [StateCodec.Decode].
+	Decode(b []byte, v *T) (expiry int64, err error)
 }
 
 // Cell is one entry of a [Table], present or not. It is valid until the commit that
@@ -43,12 +52,6 @@ type undoCell[T any] struct {
 	has, dirty bool
 }
 
-// cellCodec is what a table needs of the codec of its cells.
-type cellCodec[T any] interface {
-	Append(b []byte, v *T, expiry int64) ([]byte, error)
-	Decode(b []byte, v *T) (expiry int64, err error)
-}
-
 // table is what a transaction needs of its tables, whatever they hold.
 type table interface {
 	space() string
@@ -60,11 +63,7 @@ type table interface {
 
 // NewTable returns the table called name (1 to 32 bytes, without zero) of a task.
 // Two tables of a task must not share a name.
-func NewTable[T any](t *Task, name string, codec *StateCodec[T]) *Table[T] {
-	return newTable[T](t, name, codec)
-}
-
-func newTable[T any](t *Task, name string, codec cellCodec[T]) *Table[T] {
+func NewTable[T any](t *Task, name string, codec ValueCodec[T]) *Table[T] {
 	tb := &Table[T]{t: t, prefix: tablePrefix(name), codec: codec, index: make(map[string]*Cell[T])}
 	t.tables = append(t.tables, tb)
 	return tb

@@ -104,6 +104,16 @@ func (t *Task) KeyFrom() string { return t.p.cfg.KeyFrom }
 // Watermark returns the task's watermark in milliseconds since 1970 UTC.
 func (t *Task) Watermark() int64 { return t.wm.Now() }
 
+// Latest returns the highest event time that a record was processed with, over all
+// inputs, in milliseconds since 1970 UTC; window.Never when there was none.
+func (t *Task) Latest() int64 {
+	at := int64(window.Never)
+	for i := range t.meta.inputs {
+		at = max(at, t.wm.Max(i))
+	}
+	return at
+}
+
 // CheckKey returns an error when key does not belong to the task's partition: its
 // state would be split over tasks (O4). The error stops the processor, it is
 // never the record's. Instances call it once for every key they meet.

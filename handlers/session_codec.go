@@ -1,0 +1,215 @@
+package handlers
+
+import (
+	"encoding/binary"
+	"errors"
+	"math"
+
+	"github.com/pondage/pondage/stateful"
+)
+
+// The flags of a stored session.
+const (
+	flagFired = 1 << iota
+	flagPane  // its number follows
+	flagOlder // older sessions of the key follow
+
+	knownFlags = 1<<iota - 1
+)
+
+// sessionCodec stores sessions: the fields, then the value as it is stored everywhere.
+type sessionCodec[A any] struct{ value *stateful.StateCodec[A] }
+
+func (c sessionCodec[A]) Append(b []byte, s *session[A], _ int64) ([]byte, error) {
+	b = stateful.AppendValueHeader(b, stateful.ValueHeader{Codec: stateful.CodecBinary})
+	b = append(b, s.flags())
+	return c.append(b, s)
+}
+
+func (s *session[A]) flags() (f byte) {
+	if s.fired {
+		f |= flagFired
+	}
+	if s.pane > 0 {
+		f |= flagPane
+	}
+	return f
+}
+
+func (c sessionCodec[A]) append(b []byte, s *session[A]) ([]byte, error) {
+	if s.pane > 0 {
+		b = binary.AppendUvarint(b, uint64(s.pane))
+	}
+	return c.value.Append(b, &s.value, stateful.NoExpiry)
+}
+
+func (c sessionCodec[A]) Decode(b []byte, s *session[A]) (int64, error) {
+	r, flags, err := readSession(b, flagFired|flagPane)
+	if err == nil {
+		err = c.decode(r, flags, s)
+	}
+	return stateful.NoExpiry, err
+}
+
+// readSession begins to read what the codecs here wrote.
+func readSession(b []byte, known byte) (r *sessionReader, flags byte, err error) {
+	h, b, err := stateful.ParseValueHeader(b)
+	if err != nil {
+		return nil, 0, stateful.TaskFault(err)
+	}
+	if h.Codec != stateful.CodecBinary || h.Schema != 1 || h.Expiry != stateful.NoExpiry || len(b) == 0 || b[0]&^known != 0 {
+		return nil, 0, stateful.TaskFault(errors.New("it is no session, or one that a newer program wrote: use that program"))
+	}
+	return &sessionReader{b: b[1:]}, b[0], nil
+}
+
+func (c sessionCodec[A]) decode(r *sessionReader, flags byte, s *session[A]) error {
+	s.fired, s.pane = flags&flagFired != 0, 0
+	if flags&flagPane != 0 {
+		s.pane = uint32(r.uvarint(math.MaxUint32))
+	}
+	if r.bad {
+		return errSessionDamaged
+	}
+	_, err := c.value.Decode(r.b, &s.value)
+	return err
+}
+
+var errSessionDamaged = stateful.TaskFault(errors.New("it is no session: the stored state is damaged"))
+
+// keySessionsCodec stores the sessions of a key.
+type keySessionsCodec[A any] struct{ sessionCodec[A] }
+
+func (c keySessionsCodec[A]) Append(b []byte, k *keySessions[A], _ int64) ([]byte, error) {
+	b = stateful.AppendValueHeader(b, stateful.ValueHeader{Codec: stateful.CodecBinary})
+	flags := k.flags()
+	if len(k.older) > 0 {
+		flags |= flagOlder
+	}
+	b = append(b, flags)
+	b = binary.AppendVarint(b, k.End)
+	b = binary.AppendUvarint(b, uint64(k.End-k.Start))
+	b = binary.AppendVarint(b, k.End-k.look)
+	if len(k.older) > 0 {
+		b = binary.AppendUvarint(b, uint64(len(k.older)))
+		before := k.Start
+		for i := len(k.older) - 1; i >= 0; i-- { // each as how long it lies before the one after it
+			o := &k.older[i]
+			var flags byte
+			if o.fired {
+				flags |= flagFired
+			}
+			b = append(b, flags)
+			b = binary.AppendUvarint(b, uint64(before-o.End))
+			b = binary.AppendUvarint(b, uint64(o.End-o.Start))
+			b = binary.AppendUvarint(b, uint64(o.id))
+			before = o.Start
+		}
+	}
+	return c.append(b, &k.session)
+}
+
+func (c keySessionsCodec[A]) Decode(b []byte, k *keySessions[A]) (int64, error) {
+	r, flags, err := readSession(b, knownFlags)
+	if err != nil {
+		return 0, err
+	}
+	k.End = r.varint()
+	k.Start = k.End - int64(r.uvarint(math.MaxInt64))
+	k.look = k.End - r.varint()
+	k.older = nil
+	if flags&flagOlder != 0 {
+		const least = 4 // bytes of one
+		k.older = make([]olderSession, r.uvarint(uint64(len(r.b)/least)))
+		before := k.Start
+		for i := len(k.older) - 1; i >= 0; i-- {
+			o := &k.older[i]
+			o.fired = r.byte() == flagFired
+			o.End = before - int64(r.uvarint(math.MaxInt64))
+			o.Start = o.End - int64(r.uvarint(math.MaxInt64))
+			o.id = uint32(r.uvarint(math.MaxUint32))
+			before = o.Start
+		}
+	}
+	return stateful.NoExpiry, c.decode(r, flags, &k.session)
+}
+
+// dueKeys are some entries of the due index.
+type dueKeys []dueKey
+
+// dueKey says that something of key may be due at a time, and nothing before.
+type dueKey struct {
+	at  int64
+	key string
+}
+
+// AppendBinary implements [encoding.BinaryAppender]: of each key the time, as a varint and from the second on as
+// the difference to the one before, then its length and itself.
+func (d *dueKeys) AppendBinary(b []byte) ([]byte, error) {
+	last := int64(0)
+	for i := range *d {
+		e := &(*d)[i]
+		b = binary.AppendVarint(b, e.at-last)
+		b = append(binary.AppendUvarint(b, uint64(len(e.key))), e.key...)
+		last = e.at
+	}
+	return b, nil
+}
+
+// UnmarshalBinary implements [encoding.BinaryUnmarshaler].
+func (d *dueKeys) UnmarshalBinary(b []byte) error {
+	r, keys := sessionReader{b: b}, string(b)
+	*d = make(dueKeys, 0, dueChunk)
+	last := int64(0)
+	for len(r.b) > 0 && !r.bad {
+		last += r.varint()
+		n := int(r.uvarint(uint64(len(r.b))))
+		if n > len(r.b) {
+			r.bad = true
+			break
+		}
+		from := len(keys) - len(r.b)
+		*d = append(*d, dueKey{last, keys[from : from+n]})
+		r.b = r.b[n:]
+	}
+	if r.bad {
+		return errors.New("it is no part of the due index: the stored state is damaged")
+	}
+	return nil
+}
+
+// sessionReader reads numbers. One that is not there, or greater than it may be, makes it bad.
+type sessionReader struct {
+	b   []byte
+	bad bool
+}
+
+func (r *sessionReader) byte() byte {
+	if len(r.b) == 0 {
+		r.bad = true
+		return 0
+	}
+	c := r.b[0]
+	r.b = r.b[1:]
+	return c
+}
+
+func (r *sessionReader) uvarint(most uint64) uint64 {
+	v, n := binary.Uvarint(r.b)
+	if n <= 0 || v > most {
+		r.b, r.bad = nil, true
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *sessionReader) varint() int64 {
+	v, n := binary.Varint(r.b)
+	if n <= 0 {
+		r.b, r.bad = nil, true
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}

@@ -1,0 +1,124 @@
+package handlers
+
+import (
+	"context"
+
+	"github.com/pondage/pondage/stateful"
+)
+
+// The kinds of firing that only sessions have. They emit nothing.
+const (
+	lookKind  uint8 = iota + cleanKind + 1 // the time has come that a key is looked at, and it is not due
+	sweepKind                              // a part of the due index is done with
+)
+
+// sweepChunk is how many chunks of the due index go in one firing.
+const sweepChunk = 256
+
+// NextFiring implements [stateful.Firer]. What has fired, or is forgotten, is known by the
+// sessions themselves, so it does not matter where an advance was interrupted.
+func (w *sessionTask[E, A]) NextFiring(ctx context.Context, _ *stateful.Tx, _, wm int64, _ stateful.Firing) (stateful.Firing, bool, error) {
+	for {
+		e, ok, err := w.due.head(ctx, wm)
+		if err != nil {
+			return stateful.Firing{}, false, err
+		}
+		if p := w.due.passed(wm); p != nil {
+			return stateful.Firing{Time: p.from + w.due.width - 1, Kind: sweepKind}, true, nil
+		}
+		if !ok {
+			w.next = w.due.earliest()
+			if w.stats != nil {
+				w.stats.watermark.Store(wm)
+			}
+			return stateful.Firing{}, false, nil
+		}
+		c, err := w.find(ctx, e.key)
+		if err != nil {
+			return stateful.Firing{}, false, err
+		}
+		k, has := c.Value()
+		if has && k.look == e.at {
+			at, kind, _ := k.due(w.lateness)
+			if at > e.at {
+				at, kind = e.at, lookKind
+			}
+			return stateful.Firing{Time: at, Kind: kind, Key: c.Key()}, true, nil
+		}
+		if !has {
+			w.keys.Delete(c) // lets go of it
+		}
+		w.due.front.pop()
+	}
+}
+
+// find returns the cell of a key.
+func (w *sessionTask[E, A]) find(ctx context.Context, key string) (*stateful.Cell[keySessions[A]], error) {
+	if c := w.keys.FindString(key); c != nil {
+		return c, nil
+	}
+	w.id = append(w.id[:0], key...)
+	return w.keys.Load(ctx, w.id)
+}
+
+// Fire implements [stateful.Firer].
+func (w *sessionTask[E, A]) Fire(ctx context.Context, tx *stateful.Tx, f stateful.Firing) error {
+	return w.settle(ctx, tx, f, true)
+}
+
+// Skip implements [stateful.Firer]: a session that could not be emitted counts as emitted.
+func (w *sessionTask[E, A]) Skip(ctx context.Context, tx *stateful.Tx, f stateful.Firing) error {
+	return w.settle(ctx, tx, f, false)
+}
+
+func (w *sessionTask[E, A]) settle(ctx context.Context, tx *stateful.Tx, f stateful.Firing, emit bool) error {
+	if f.Kind == sweepKind {
+		if p := w.due.passed(tx.Watermark()); p != nil {
+			w.due.drop(p, sweepChunk)
+		}
+		return nil
+	}
+	c, err := w.find(ctx, f.Key)
+	if err != nil {
+		return err
+	}
+	k, left := c.Value()
+	if at, kind, i := k.due(w.lateness); left && at == f.Time && kind == f.Kind {
+		if left, err = w.end(ctx, tx, c.Key(), &k, i, kind == fireKind, emit); err != nil {
+			return err
+		}
+	}
+	if !left {
+		w.keys.Delete(c)
+		return nil
+	}
+	if at, _, _ := k.due(w.lateness); at > k.look {
+		if err := w.lookAt(ctx, c.Key(), &k, at); err != nil {
+			return err
+		}
+	}
+	w.keys.Put(c, k)
+	return nil
+}
+
+// end closes the i-th session of a key, or forgets it, and reports whether the key has any left.
+func (w *sessionTask[E, A]) end(ctx context.Context, tx *stateful.Tx, key string, k *keySessions[A], i int, fire, emit bool) (left bool, err error) {
+	if !fire {
+		return w.forget(ctx, key, k, i)
+	}
+	s, err := w.session(ctx, key, k, i)
+	if err != nil {
+		return false, err
+	}
+	span, _ := k.at(i)
+	if emit {
+		if err := w.emit(tx, span, key, &s); err != nil {
+			return false, err
+		}
+	}
+	if w.lateness == 0 {
+		return w.forget(ctx, key, k, i)
+	}
+	s.fired = true
+	return true, w.place(ctx, key, k, true, span, s, i, i+1)
+}

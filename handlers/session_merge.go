@@ -1,0 +1,233 @@
+package handlers
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/pondage/pondage/stateful"
+	"github.com/pondage/pondage/stateful/window"
+)
+
+// arrange takes an event that does not simply go on with the latest session of its key: it
+// opens one, joins several, goes to an older one, comes to one that has ended, or is late.
+func (w *sessionTask[E, A]) arrange(ctx context.Context, tx *stateful.Tx, rec *stateful.Record, c *stateful.Cell[keySessions[A]], ts, wm int64) error {
+	k, had, err := w.present(ctx, c, wm)
+	if err != nil {
+		return err
+	}
+	w.spans = w.spans[:0]
+	if had {
+		for i := range k.len() {
+			s, _ := k.at(i)
+			w.spans = append(w.spans, s)
+		}
+	}
+	span, from, to := window.Join(w.spans, window.Span{Start: ts, End: ts + w.gap})
+	switch {
+	case span.Last()+w.lateness <= wm: // then it is alone, for no other is left
+		if !had {
+			w.keys.Delete(c) // lets go of it
+		}
+		return w.late(tx, rec, span, wm)
+	case span.Start <= minTime || span.End >= maxTime:
+		return w.badTime(span.Last())
+	case from == to && len(w.spans) >= w.limits.WindowsPerKey:
+		return stateful.Permanent(fmt.Errorf("key %q has %d open windows, the limit (Limits.WindowsPerKey): are its event times right?", c.Key(), len(w.spans)))
+	}
+	s, err := w.join(ctx, c.Key(), &k, span, from, to)
+	if err != nil {
+		return err
+	}
+	if s.value, err = w.fold(s.value, w.event); err != nil {
+		return err
+	}
+	w.folded()
+	if span.Last() <= wm {
+		if err := w.emit(tx, span, c.Key(), &s); err != nil {
+			return err
+		}
+		s.fired = true
+	}
+	if err := w.place(ctx, c.Key(), &k, had, span, s, from, to); err != nil {
+		return err
+	}
+	w.about.store()
+	w.opened(1 - (to - from))
+	if err := w.schedule(ctx, c.Key(), &k, had); err != nil {
+		return err
+	}
+	w.keys.Put(c, k)
+	return nil
+}
+
+// present returns the sessions of a key, without those that would have been forgotten had
+// AllowedLateness always been what it is.
+func (w *sessionTask[E, A]) present(ctx context.Context, c *stateful.Cell[keySessions[A]], wm int64) (k keySessions[A], had bool, err error) {
+	for {
+		if k, had = c.Value(); !had {
+			return k, false, nil
+		}
+		at, kind, i := k.due(w.lateness)
+		if at > wm || kind != cleanKind {
+			return k, true, nil
+		}
+		left, err := w.forget(ctx, c.Key(), &k, i)
+		if err != nil {
+			return k, false, err
+		}
+		if w.keys.Put(c, k); !left {
+			w.keys.Delete(c)
+		}
+	}
+}
+
+// join returns the session of span, into which those from:to of the key go.
+func (w *sessionTask[E, A]) join(ctx context.Context, key string, k *keySessions[A], span window.Span, from, to int) (s session[A], err error) {
+	if from == to {
+		if w.init != nil {
+			s.value = w.init()
+		}
+		return s, nil
+	}
+	if s, err = w.session(ctx, key, k, from); err != nil {
+		return s, err
+	}
+	for i := from + 1; i < to; i++ {
+		o, err := w.session(ctx, key, k, i)
+		if err != nil {
+			return s, err
+		}
+		if s.value, err = w.merge(s.value, o.value); err != nil {
+			return s, err
+		}
+	}
+	if span != w.spans[from] {
+		s.pane, s.fired = 0, false // it is a new window
+	}
+	return s, nil
+}
+
+// session returns the i-th session of a key.
+func (w *sessionTask[E, A]) session(ctx context.Context, key string, k *keySessions[A], i int) (session[A], error) {
+	if i == len(k.older) {
+		return k.session, nil
+	}
+	c, err := w.olderCell(ctx, key, k.older[i].id)
+	if err != nil {
+		return session[A]{}, err
+	}
+	s, has := c.Value()
+	if !has {
+		return s, stateful.TaskFault(fmt.Errorf("key %q has a session at %d without a value: the stored state is damaged", key, k.older[i].Start))
+	}
+	return s, nil
+}
+
+// place puts the session s in the place of those from:to.
+func (w *sessionTask[E, A]) place(ctx context.Context, key string, k *keySessions[A], had bool, span window.Span, s session[A], from, to int) error {
+	if !had {
+		k.Span, k.session, k.older = span, s, nil
+		return nil
+	}
+	n := len(k.older)
+	if to > n { // it is the latest
+		if from > n {
+			id := k.freeID()
+			if err := w.putOlder(ctx, key, id, k.session); err != nil {
+				return err
+			}
+			k.replace(n, n, olderSession{k.Span, id, k.fired})
+		} else if err := w.dropOlder(ctx, key, k, from, n); err != nil {
+			return err
+		}
+		k.Span, k.session = span, s
+		return nil
+	}
+	id := k.freeID()
+	if from < to {
+		id = k.older[from].id
+		if err := w.deleteOlder(ctx, key, k.older[from+1:to]); err != nil {
+			return err
+		}
+	}
+	k.replace(from, to, olderSession{span, id, s.fired})
+	return w.putOlder(ctx, key, id, s)
+}
+
+func (w *sessionTask[E, A]) putOlder(ctx context.Context, key string, id uint32, s session[A]) error {
+	c, err := w.olderCell(ctx, key, id)
+	if err == nil {
+		w.older.Put(c, s)
+	}
+	return err
+}
+
+// dropOlder takes older[from:to] away.
+func (w *sessionTask[E, A]) dropOlder(ctx context.Context, key string, k *keySessions[A], from, to int) error {
+	if from == to {
+		return nil
+	}
+	if err := w.deleteOlder(ctx, key, k.older[from:to]); err != nil {
+		return err
+	}
+	k.replace(from, to)
+	return nil
+}
+
+func (w *sessionTask[E, A]) deleteOlder(ctx context.Context, key string, gone []olderSession) error {
+	for i := range gone {
+		c, err := w.olderCell(ctx, key, gone[i].id)
+		if err != nil {
+			return err
+		}
+		w.older.Delete(c)
+	}
+	return nil
+}
+
+// forget takes the i-th session of a key away and reports whether others are left. k is not put.
+func (w *sessionTask[E, A]) forget(ctx context.Context, key string, k *keySessions[A], i int) (left bool, err error) {
+	w.opened(-1)
+	if n := len(k.older); i < n {
+		return true, w.dropOlder(ctx, key, k, i, i+1)
+	} else if n > 0 { // it ends last, so the others go first
+		return true, stateful.TaskFault(fmt.Errorf("key %q has a session that outlives a later one: the stored state is damaged", key))
+	}
+	return false, nil
+}
+
+// late takes an event whose window is gone.
+func (w *sessionTask[E, A]) late(tx *stateful.Tx, rec *stateful.Record, s window.Span, wm int64) error {
+	if w.stats != nil {
+		bump(&w.stats.late)
+	}
+	if w.lateTo == "" {
+		return nil
+	}
+	bounds := append(appendTime(make([]byte, 0, 64), s.Start), '/')
+	headers := make([]stateful.Header, 0, 3+len(rec.Headers))
+	headers = append(headers,
+		stateful.Header{Key: LateReason, Value: "the window and its allowed lateness have passed"},
+		stateful.Header{Key: LateWindow, Value: string(appendTime(bounds, s.End))})
+	if wm < maxTime {
+		headers = append(headers, stateful.Header{Key: LateWatermark, Value: string(appendTime(nil, wm))})
+	}
+	headers = append(headers, rec.Headers...)
+	return tx.Emit(stateful.Row{Topic: w.lateTo, Key: rec.Key, Payload: rec.Value, Headers: headers, Time: rec.Time})
+}
+
+func (w *sessionTask[E, A]) badTime(ts int64) error {
+	return (&windowTask[E, A]{}).badTime(ts)
+}
+
+func (w *sessionTask[E, A]) emit(tx *stateful.Tx, s window.Span, key string, v *session[A]) error {
+	w.result = output[A]{Span: s, id: s, key: key, value: v.value, pane: v.pane}
+	if err := w.out.emit(tx, &w.result); err != nil {
+		return err
+	}
+	v.pane++
+	if w.stats != nil {
+		bump(&w.stats.fired)
+	}
+	return nil
+}

@@ -1,0 +1,78 @@
+package handlers
+
+import (
+	"math"
+
+	"github.com/pondage/pondage/stateful/window"
+)
+
+// session is what is kept of one session besides its bounds.
+type session[A any] struct {
+	value A
+	pane  uint32 // number of the next result of its window
+	fired bool   // it has ended, and takes only what is late
+}
+
+// keySessions are the open sessions of one key. Nearly always there is one, so the latest is
+// kept in place and a key costs one entry; those before it have entries of their own.
+type keySessions[A any] struct {
+	window.Span
+	session[A]
+	look  int64 // the key is in the due index under this time, and nothing of it is due before
+	older []olderSession
+}
+
+// olderSession is one that is not the latest of its key.
+type olderSession struct {
+	window.Span
+	id    uint32 // names its entry
+	fired bool   // as in its entry
+}
+
+func (k *keySessions[A]) len() int { return len(k.older) + 1 }
+
+// at returns the i-th session, in order of time.
+func (k *keySessions[A]) at(i int) (s window.Span, fired bool) {
+	if i < len(k.older) {
+		return k.older[i].Span, k.older[i].fired
+	}
+	return k.Span, k.fired
+}
+
+// due returns what is due first of all sessions of the key, and of which.
+func (k *keySessions[A]) due(lateness int64) (at int64, kind uint8, i int) {
+	at = math.MaxInt64
+	for n := range k.len() {
+		s, fired := k.at(n)
+		t, what := s.Last(), fireKind
+		if fired {
+			t, what = t+lateness, cleanKind
+		}
+		if t < at || t == at && what < kind {
+			at, kind, i = t, what, n
+		}
+	}
+	return at, kind, i
+}
+
+// replace puts those of with in the place of older[from:to]. The old slice stays as it is: it
+// comes back when the record fails.
+func (k *keySessions[A]) replace(from, to int, with ...olderSession) {
+	n := len(k.older) - (to - from) + len(with)
+	if n == 0 {
+		k.older = nil
+		return
+	}
+	older := make([]olderSession, 0, n)
+	older = append(append(older, k.older[:from]...), with...)
+	k.older = append(older, k.older[to:]...)
+}
+
+// freeID returns one that no older session has.
+func (k *keySessions[A]) freeID() uint32 {
+	id := uint32(0)
+	for i := range k.older {
+		id = max(id, k.older[i].id+1)
+	}
+	return id
+}
