@@ -216,6 +216,9 @@ type declared interface{ Traits() SourceTraits }
 func (p *Processor) add(router *message.Router, r *registration) {
 	p.mu.Lock()
 	p.regs = append(p.regs, r)
+	if leaser, ok := p.cfg.Backend.(Leaser); ok && router != nil && !r.attached {
+		r.tenure = newTenure(p, r, leaser)
+	}
 	p.mu.Unlock()
 	if router == nil {
 		return
@@ -317,7 +320,7 @@ func (p *Processor) shutdown(ctx context.Context) error {
 		fmt.Errorf("stateful: what was in hand was not done within Config.DrainFor (%v); it will be delivered again", p.cfg.DrainFor))
 	defer cancel()
 	p.mu.Lock()
-	close(p.draining)
+	p.drain()
 	p.mu.Unlock()
 	p.intakes.Wait() // they end at once: nothing they do waits for anything else
 	err := p.workOff(ctx)
@@ -329,7 +332,8 @@ func (p *Processor) shutdown(ctx context.Context) error {
 	}
 	// Not before: then the router closes the subscribers, and their sources revoke the
 	// tasks, which closes those that have not published yet.
-	close(p.drained)
+	p.worked()
+	p.tenures.Wait() // the leases are released once nothing is done under them
 	return err
 }
 

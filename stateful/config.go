@@ -44,6 +44,13 @@ type Config struct {
 	// DrainFor is how long Run waits for what is in flight once its context ended.
 	// Defaults to 30 seconds.
 	DrainFor time.Duration
+	// LeaseFor is how long the lease of a handler whose source has no partitions holds without being
+	// renewed, when the Backend is a [Leaser]: when a process dies another takes over after at most this and
+	// RenewEvery. Defaults to 10 seconds.
+	LeaseFor time.Duration
+	// RenewEvery is how often such a lease is renewed, and asked for when another process has it. At
+	// most half of LeaseFor. Defaults to a third of it.
+	RenewEvery time.Duration
 	// Now tells the time. Defaults to time.Now.
 	Now func() time.Time
 	// Logger gets what nobody else is told. Defaults to slog.Default().
@@ -92,6 +99,8 @@ func (c Config) withDefaults() Config {
 	c.Incarnation = cmp.Or(c.Incarnation, 1)
 	c.TickEvery = cmp.Or(c.TickEvery, time.Second)
 	c.DrainFor = cmp.Or(c.DrainFor, 30*time.Second)
+	c.LeaseFor = cmp.Or(c.LeaseFor, 10*time.Second)
+	c.RenewEvery = cmp.Or(c.RenewEvery, c.LeaseFor/3)
 	if c.Now == nil {
 		c.Now = wallClock
 	}
@@ -148,10 +157,15 @@ func (c Config) validate() error {
 		{"SweepEvery", int64(c.Limits.SweepEvery)},
 		{"CachedEntries", int64(c.Limits.CachedEntries)},
 		{"DrainFor", int64(c.DrainFor)},
+		{"LeaseFor", int64(c.LeaseFor)},
+		{"RenewEvery", int64(c.RenewEvery)},
 	} {
 		if n.value < 0 {
 			errs = append(errs, fmt.Errorf("%s is negative: leave it 0 for the default", n.name))
 		}
+	}
+	if c.RenewEvery > c.LeaseFor/2 {
+		errs = append(errs, fmt.Errorf("RenewEvery is %v and LeaseFor %v: renew at least twice within it", c.RenewEvery, c.LeaseFor))
 	}
 	return errors.Join(errs...)
 }

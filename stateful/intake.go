@@ -23,30 +23,93 @@ type intake struct {
 
 // Subscribe is called by the router.
 func (in *intake) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
-	var from <-chan *message.Message
-	var err error
-	if bs, ok := in.sub.(BatchSubscriber); ok {
-		from, err = bs.SubscribeBatches(ctx, topic)
-	} else {
-		from, err = in.sub.Subscribe(ctx, topic)
-	}
-	if err != nil && ctx.Err() != nil && isClosed(in.p.draining) {
+	s, err := in.begin(ctx, topic)
+	out := make(chan *message.Message)
+	if err != nil && s.ctx.Err() != nil && isClosed(in.p.draining) {
 		// Told to end before it began. With an error the router would wait, when it
 		// closes, for handlers that never start.
-		none := make(chan *message.Message)
-		close(none)
-		return none, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("stateful: handler %q: subscribe to %q: %w", in.reg.name, topic, err)
-	}
-	out := make(chan *message.Message)
-	if !in.p.opens() {
 		close(out)
 		return out, nil
 	}
-	go in.forward(ctx, topic, from, out)
+	if err != nil {
+		return nil, err
+	}
+	if !in.p.opens() {
+		in.leave(s)
+		close(out)
+		return out, nil
+	}
+	go in.serve(ctx, topic, s, out)
 	return out, nil
+}
+
+// subscription is what an intake reads from.
+type subscription struct {
+	ctx  context.Context // its own
+	from <-chan *message.Message
+	term *term // nil: it needs no lease, or stands by
+}
+
+// begin subscribes, unless it has to stand by.
+func (in *intake) begin(ctx context.Context, topic string) (subscription, error) {
+	u := in.reg.tenure
+	if u == nil {
+		return in.subscribe(ctx, topic, nil)
+	}
+	u.start(ctx)
+	if tm := u.enter(ctx, false); tm != nil {
+		return in.subscribe(ctx, topic, tm)
+	}
+	return subscription{ctx: ctx}, nil
+}
+
+func (in *intake) subscribe(ctx context.Context, topic string, tm *term) (s subscription, err error) {
+	s = subscription{ctx: ctx, term: tm}
+	if tm != nil {
+		s.ctx = tm.within(ctx)
+	}
+	if bs, ok := in.sub.(BatchSubscriber); ok {
+		s.from, err = bs.SubscribeBatches(s.ctx, topic)
+	} else {
+		s.from, err = in.sub.Subscribe(s.ctx, topic)
+	}
+	if err != nil {
+		in.leave(s)
+		s.from, s.term = nil, nil
+		return s, fmt.Errorf("stateful: handler %q: subscribe to %q: %w", in.reg.name, topic, err)
+	}
+	return s, nil
+}
+
+func (in *intake) leave(s subscription) {
+	if s.term != nil {
+		in.reg.tenure.leave(s.term)
+	}
+}
+
+// serve forwards what s delivers and, when its term ends, stands by for the next one.
+func (in *intake) serve(ctx context.Context, topic string, s subscription, out chan<- *message.Message) {
+	defer close(out)
+	defer in.drained(ctx)
+	defer in.p.intakes.Done() // nothing is forwarded any more
+	for {
+		if s.term != nil || in.reg.tenure == nil {
+			in.forward(s.ctx, topic, s.from, out)
+			in.leave(s)
+			if s.ctx.Err() == nil || ctx.Err() != nil {
+				return // not for the end of its term
+			}
+		}
+		tm := in.reg.tenure.enter(ctx, true)
+		if tm == nil {
+			return
+		}
+		var err error
+		if s, err = in.subscribe(ctx, topic, tm); err != nil && s.ctx.Err() == nil {
+			in.p.stop(err)
+			return
+		}
+	}
 }
 
 // opens counts an intake, unless the processor is closing.
@@ -70,9 +133,6 @@ func (in *intake) Close() error {
 }
 
 func (in *intake) forward(ctx context.Context, topic string, from <-chan *message.Message, out chan<- *message.Message) {
-	defer close(out)
-	defer in.drained(ctx)
-	defer in.p.intakes.Done() // nothing is forwarded any more
 	var tick <-chan struct{}
 	if in.input == 0 {
 		tick = in.reg.tick
@@ -89,7 +149,9 @@ func (in *intake) forward(ctx context.Context, topic string, from <-chan *messag
 		select {
 		case msg, ok := <-from:
 			if !ok {
-				in.ended(topic)
+				if ctx.Err() == nil {
+					in.ended(topic)
+				}
 				return
 			}
 			if !in.send(ctx, topic, msg, out, held) {
@@ -264,12 +326,19 @@ type registration struct {
 
 	ended   chan struct{} // closed when the subscription must end
 	endOnce sync.Once
+	tenure  *tenure // nil: it is served without a lease
 }
 
 // endSubscription ends what a fenced task would otherwise be asked for again and again (O2), and the
 // processor when nothing is left for it to do. A source of the handler's own has partitions, and those of
 // others go on; batches that come by Process are the caller's affair.
 func (r *registration) endSubscription(t *Task, err error) {
+	if r.tenure == nil || !r.tenure.fenced(t, err) {
+		r.shutOut(t, err)
+	}
+}
+
+func (r *registration) shutOut(t *Task, err error) {
 	if r.attached || !r.routed {
 		return
 	}

@@ -15,16 +15,22 @@ import (
 // several goroutines, except that AddTo comes before Run.
 type Processor struct {
 	cfg      Config
-	draining chan struct{} // closed when intake must end
-	drained  chan struct{} // closed when what was forwarded is worked off
+	taking   context.Context // ends when intake must end
+	draining <-chan struct{} // closed when it does
+	drain    context.CancelFunc
+	working  context.Context // ends when what was forwarded is worked off
+	drained  <-chan struct{} // closed when it does
+	worked   context.CancelFunc
 	closing  sync.Once
 	intakes  sync.WaitGroup
+	tenures  sync.WaitGroup
 
 	mu      sync.Mutex
 	regs    []*registration
 	tasks   map[TaskID]*Task
-	busy    int           // envelopes in hand
-	quiet   chan struct{} // closed, when someone waits for it, once busy is 0
+	busy    int                     // envelopes in hand
+	quiet   chan struct{}           // closed, when someone waits for it, once busy is 0
+	waiting map[*registration]error // why there is no lease
 	stopErr error
 	stopped chan struct{}
 	running bool
@@ -38,12 +44,14 @@ func NewProcessor(c Config) (*Processor, error) {
 		return nil, fmt.Errorf("stateful: %w", err)
 	}
 	p := &Processor{
-		cfg:      c,
-		draining: make(chan struct{}),
-		drained:  make(chan struct{}),
-		tasks:    make(map[TaskID]*Task),
-		stopped:  make(chan struct{}),
+		cfg:     c,
+		tasks:   make(map[TaskID]*Task),
+		waiting: make(map[*registration]error),
+		stopped: make(chan struct{}),
 	}
+	p.taking, p.drain = context.WithCancel(context.Background())
+	p.working, p.worked = context.WithCancel(context.Background())
+	p.draining, p.drained = p.taking.Done(), p.working.Done()
 	return p, nil
 }
 

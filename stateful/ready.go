@@ -34,8 +34,24 @@ func (p *Processor) report(t *Task, kind waits, why string) {
 	}
 }
 
+// standby says why a handler has no lease; nil: it has, or needs none.
+func (p *Processor) standby(r *registration, why error) {
+	p.mu.Lock()
+	was := p.waiting[r]
+	if why == nil {
+		delete(p.waiting, r)
+	} else {
+		p.waiting[r] = why
+	}
+	p.mu.Unlock()
+	if why != nil && (was == nil || why.Error() != was.Error()) {
+		p.cfg.Logger.Warn("handler waits", "handler", r.name, "reason", why)
+	}
+}
+
 // Ready returns nil when every task makes progress, else why each of the others
-// does not.
+// does not. When nothing failed and some handlers only stand by for another process, the
+// error wraps [ErrStandby]; when anything failed it does not.
 func (p *Processor) Ready() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -47,6 +63,26 @@ func (p *Processor) Ready() error {
 			}
 		}
 	}
-	slices.SortFunc(errs[1:], func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
-	return errors.Join(errs...)
+	var standing []error
+	for r, why := range p.waiting {
+		err := fmt.Errorf("handler %q: %w", r.name, why)
+		if errors.Is(why, ErrStandby) {
+			standing = append(standing, err)
+		} else {
+			errs = append(errs, err)
+		}
+	}
+	sortErrors(errs[1:])
+	sortErrors(standing)
+	if err := errors.Join(errs...); err != nil {
+		for _, s := range standing {
+			err = fmt.Errorf("%w\n%v", err, s) //nolint:errorlint // it is no stand-by when something failed
+		}
+		return err
+	}
+	return errors.Join(standing...)
+}
+
+func sortErrors(errs []error) {
+	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 }

@@ -24,6 +24,7 @@ type Task struct {
 	byClock bool          // Limits.FutureByClock
 	turn    chan struct{} // holds one token: who has it runs the task
 	tickets lane
+	lease   Lease            // nil: it is owned without one
 	leaving chan struct{}    // closed when the task is revoked
 	ticked  *message.Message // the last tick, for the intake that sends them
 
@@ -86,6 +87,9 @@ func newTask(p *Processor, reg *registration, partition int32) *Task {
 		leaving: make(chan struct{}),
 		silence: p.newSilence(reg),
 		ahead:   make([]atomic.Bool, len(reg.handler.Inputs())),
+	}
+	if reg.tenure != nil && partition == 0 {
+		t.lease = reg.tenure.lease()
 	}
 	t.turn <- struct{}{}
 	t.tx = &Tx{t: t, index: make(map[string]int)}
@@ -181,7 +185,14 @@ func (t *Task) logClose(what string, err error) {
 }
 
 func (t *Task) load(ctx context.Context) error {
-	store, head, err := t.p.cfg.Backend.Open(ctx, t.id)
+	var store Store
+	var head Head
+	var err error
+	if t.lease != nil {
+		store, head, err = t.lease.Open(ctx)
+	} else {
+		store, head, err = t.p.cfg.Backend.Open(ctx, t.id)
+	}
 	if err != nil {
 		return err
 	}

@@ -6,7 +6,9 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
+	"github.com/pondage/pondage/internal/lease"
 	"github.com/pondage/pondage/stateful"
 )
 
@@ -14,10 +16,14 @@ import (
 // it is closed: a processor made anew on the same Backend goes on where the one
 // before stopped.
 type Backend struct {
+	leases lease.Table
+
 	mu     sync.Mutex // guards what follows, not the tasks
 	tasks  map[stateful.TaskID]*task
 	closed bool
 }
+
+var _ stateful.Leaser = (*Backend)(nil)
 
 // New returns an empty backend.
 func New() *Backend { return &Backend{tasks: map[stateful.TaskID]*task{}} }
@@ -47,6 +53,25 @@ func (b *Backend) Open(ctx context.Context, id stateful.TaskID) (stateful.Store,
 	t.head.Epoch++
 	t.owner = s
 	return s, t.head, nil
+}
+
+// Lease takes the lease of a task; see [stateful.Leaser]. It holds among those that use this
+// Backend.
+func (b *Backend) Lease(ctx context.Context, id stateful.TaskID, now time.Time, ttl time.Duration) (stateful.Lease, error) {
+	l, err := b.leases.Lease(ctx, lease.Backend{Open: b.Open, Usable: b.usable}, id, now, ttl)
+	if err != nil {
+		return nil, fmt.Errorf("memory: %w", err)
+	}
+	return l, nil
+}
+
+func (b *Backend) usable() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return stateful.ErrClosed
+	}
+	return nil
 }
 
 // Close closes every store and drops the state. A second Close returns nil.

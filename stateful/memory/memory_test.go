@@ -24,6 +24,10 @@ func TestBackend(t *testing.T) {
 	statefultest.TestBackend(t, func(*testing.T) stateful.Backend { return memory.New() })
 }
 
+func TestLeases(t *testing.T) {
+	statefultest.TestLeases(t, func(*testing.T) stateful.Leaser { return memory.New() }, nil)
+}
+
 func TestDomainIsTheProcess(t *testing.T) {
 	if d := memory.New().Domain(); d != stateful.DomainProcess {
 		t.Errorf("got %s", d)

@@ -19,9 +19,11 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/pondage/pondage/internal/lease"
 	"github.com/pondage/pondage/internal/pebbledb"
 	"github.com/pondage/pondage/stateful"
 )
@@ -47,13 +49,14 @@ type Backend struct {
 	db   *pebbledb.DB
 	own  bool
 	gate gate
-	// tasks is shared by all backends on one database, so that they fence each
-	// other.
-	tasks *sync.Map // stateful.TaskID to *task
-	once  func() error
+	// tasks and leases are shared by all backends on one database, so that they fence
+	// each other and stand by for each other.
+	tasks  *sync.Map    // stateful.TaskID to *task
+	leases *lease.Table // as tasks
+	once   func() error
 }
 
-var _ stateful.Backend = (*Backend)(nil)
+var _ stateful.Leaser = (*Backend)(nil)
 
 // New opens or creates the database in c.Dir, or uses c.DB. Only one process can
 // have a database open.
@@ -76,6 +79,8 @@ func New(ctx context.Context, c Config) (*Backend, error) {
 	}
 	type tasksKey struct{}
 	b.tasks = b.db.Shared(tasksKey{}, func() any { return new(sync.Map) }).(*sync.Map)
+	type leasesKey struct{}
+	b.leases = b.db.Shared(leasesKey{}, func() any { return new(lease.Table) }).(*lease.Table)
 	b.once = sync.OnceValue(b.closeOnce)
 	return b, nil
 }
@@ -123,6 +128,24 @@ func (b *Backend) open(ctx context.Context, id stateful.TaskID) (*store, statefu
 		v, _ = b.tasks.LoadOrStore(id, t)
 	}
 	return v.(*task).open(b)
+}
+
+// Lease takes the lease of a task; see [stateful.Leaser]. It holds among those that use
+// this database, which one process has to itself: nothing is stored.
+func (b *Backend) Lease(ctx context.Context, id stateful.TaskID, now time.Time, ttl time.Duration) (stateful.Lease, error) {
+	l, err := b.leases.Lease(ctx, lease.Backend{Open: b.Open, Usable: b.usable}, id, now, ttl)
+	if err != nil {
+		return nil, fmt.Errorf("pebble: %w", err)
+	}
+	return l, nil
+}
+
+func (b *Backend) usable() error {
+	if err := b.gate.enter(); err != nil {
+		return err
+	}
+	defer b.gate.leave()
+	return b.db.Err()
 }
 
 // Close waits for the commits under way, closes every store, and closes the

@@ -2,9 +2,11 @@ package pebble_test
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -43,6 +45,31 @@ func TestBackend(t *testing.T) {
 	statefultest.TestBackend(t, func(t *testing.T) stateful.Backend {
 		return openCrashable(t, vfs.NewCrashableMem(), rand.New(rand.NewPCG(1, 2)))
 	})
+}
+
+func TestLeases(t *testing.T) {
+	statefultest.TestLeases(t, func(t *testing.T) stateful.Leaser {
+		return openCrashable(t, vfs.NewCrashableMem(), rand.New(rand.NewPCG(1, 2)))
+	}, nil)
+}
+
+func TestBackendsOnOneDatabaseShareLeases(t *testing.T) {
+	db, err := pebbledb.Open(pebbledb.Config{Dir: "db", FS: vfs.NewMem()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	id, now := stateful.TaskID{App: "app", Handler: "h"}, time.UnixMilli(0)
+	for i, want := range []error{nil, stateful.ErrLeaseHeld} {
+		b, err := pebble.New(ctx, pebble.Config{DB: db})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close()
+		if _, err := b.Lease(ctx, id, now, time.Second); !errors.Is(err, want) {
+			t.Errorf("backend %d got %v, want %v", i+1, err, want)
+		}
+	}
 }
 
 func TestBackendWithoutSyncs(t *testing.T) {
