@@ -144,6 +144,43 @@ func (e *engine) brief() []string {
 	return out
 }
 
+// long lists results with what is left out of brief, and what takes back others with what it does.
+func (e *engine) long() []string {
+	e.t.Helper()
+	var out []string
+	lines := map[string]string{} // by id
+	for _, row := range e.sink.rows {
+		if row.Topic != "counts" {
+			var ev event
+			if err := json.Unmarshal(row.Payload, &ev); err != nil || row.Topic != "late" {
+				e.t.Fatalf("%s: %s %v", row.Topic, reason(row), err)
+			}
+			out = append(out, fmt.Sprintf("late %s %d", ev.Key, ev.At))
+			continue
+		}
+		var r handlers.Result[string]
+		if err := json.Unmarshal(row.Payload, &r); err != nil {
+			e.t.Fatalf("%s: %v", row.Payload, err)
+		}
+		line := fmt.Sprintf("%s %d-%d %q pane %d", r.Key, r.Window.Start.UnixMilli(), r.Window.End.UnixMilli(), r.Value, r.Pane)
+		if row.Time != r.Window.End.UnixMilli()-1 || string(row.Key) != r.Key {
+			e.t.Errorf("%s is of key %q and time %d", line, row.Key, row.Time)
+		}
+		if lines[r.ID] != "" {
+			e.t.Errorf("%s has the id of %s", line, lines[r.ID])
+		}
+		lines[r.ID] = line
+		if r.Retract != "" {
+			if lines[r.Retract] != line {
+				e.t.Errorf("%s takes back %q", line, lines[r.Retract])
+			}
+			line = "back " + line
+		}
+		out = append(out, line)
+	}
+	return out
+}
+
 func (e *engine) published(topic string) []stateful.Row {
 	var rows []stateful.Row
 	for _, r := range e.sink.rows {

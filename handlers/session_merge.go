@@ -30,7 +30,7 @@ func (w *sessionTask[E, A]) arrange(ctx context.Context, tx *stateful.Tx, rec *s
 		}
 		return w.late(tx, rec, span, wm)
 	case span.Start <= minTime || span.End >= maxTime:
-		return w.badTime(span.Last())
+		return checkSpan(span)
 	case from == to && len(w.spans) >= w.limits.WindowsPerKey:
 		return stateful.Permanent(fmt.Errorf("key %q has %d open windows, the limit (Limits.WindowsPerKey): are its event times right?", c.Key(), len(w.spans)))
 	}
@@ -41,7 +41,7 @@ func (w *sessionTask[E, A]) arrange(ctx context.Context, tx *stateful.Tx, rec *s
 	if s.value, err = w.fold(s.value, w.event); err != nil {
 		return err
 	}
-	w.folded()
+	w.folded(wm)
 	if span.Last() <= wm {
 		if err := w.emit(tx, span, c.Key(), &s); err != nil {
 			return err
@@ -196,38 +196,8 @@ func (w *sessionTask[E, A]) forget(ctx context.Context, key string, k *keySessio
 	return false, nil
 }
 
-// late takes an event whose window is gone.
-func (w *sessionTask[E, A]) late(tx *stateful.Tx, rec *stateful.Record, s window.Span, wm int64) error {
-	if w.stats != nil {
-		bump(&w.stats.late)
-	}
-	if w.lateTo == "" {
-		return nil
-	}
-	bounds := append(appendTime(make([]byte, 0, 64), s.Start), '/')
-	headers := make([]stateful.Header, 0, 3+len(rec.Headers))
-	headers = append(headers,
-		stateful.Header{Key: LateReason, Value: "the window and its allowed lateness have passed"},
-		stateful.Header{Key: LateWindow, Value: string(appendTime(bounds, s.End))})
-	if wm < maxTime {
-		headers = append(headers, stateful.Header{Key: LateWatermark, Value: string(appendTime(nil, wm))})
-	}
-	headers = append(headers, rec.Headers...)
-	return tx.Emit(stateful.Row{Topic: w.lateTo, Key: rec.Key, Payload: rec.Value, Headers: headers, Time: rec.Time})
-}
-
-func (w *sessionTask[E, A]) badTime(ts int64) error {
-	return (&windowTask[E, A]{}).badTime(ts)
-}
-
 func (w *sessionTask[E, A]) emit(tx *stateful.Tx, s window.Span, key string, v *session[A]) error {
-	w.result = output[A]{Span: s, id: s, key: key, value: v.value, pane: v.pane}
-	if err := w.out.emit(tx, &w.result); err != nil {
-		return err
-	}
+	pane := v.pane
 	v.pane++
-	if w.stats != nil {
-		bump(&w.stats.fired)
-	}
-	return nil
+	return w.core.emit(tx, s, key, v.value, pane)
 }

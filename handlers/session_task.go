@@ -3,9 +3,7 @@ package handlers
 import (
 	"context"
 	"encoding/binary"
-	"fmt"
 	"math"
-	"time"
 
 	"github.com/pondage/pondage/stateful"
 	"github.com/pondage/pondage/stateful/window"
@@ -18,35 +16,18 @@ import (
 // open, those before the latest are in the table "o". Nothing else is kept in memory but what can
 // be told from these.
 type sessionTask[E, A any] struct {
-	name     string
-	inputs   []string
-	t        *stateful.Task
-	gap      int64
-	lateness int64
-	limits   stateful.Limits
-	lateTo   string
-
-	decode func([]byte, *E) error
-	key    func(E) string
-	time   func(E) time.Time
-	init   func() A
-	fold   func(A, E) (A, error)
-	merge  func(a, b A) (A, error)
-	out    *resultWriter[A]
+	core[E, A]
+	gap int64
 
 	keys  *stateful.Table[keySessions[A]]
 	older *stateful.Table[session[A]]
 	due   dueIndex
 	count *stateful.Table[int]
 	open  *stateful.Cell[int] // how many sessions are
-	about *aboutWindows
-	stats *taskStats
-	next  int64 // when something is due, or earlier
+	next  int64               // when something is due, or earlier
 
-	event  E // of the record in hand
-	result output[A]
-	id     []byte
-	spans  []window.Span
+	id    []byte
+	spans []window.Span
 }
 
 func newSessionTask[E, A any](ctx context.Context, w Window[E, A], t *stateful.Task, s window.SessionWindows) (*sessionTask[E, A], error) {
@@ -62,18 +43,14 @@ func newSessionTask[E, A any](ctx context.Context, w Window[E, A], t *stateful.T
 	if err != nil {
 		return nil, err
 	}
-	a := w.aggregate()
 	in := &sessionTask[E, A]{
-		name: w.Name, inputs: w.Inputs(), t: t, gap: s.Gap(), lateness: w.AllowedLateness.Milliseconds(), limits: t.Limits(), lateTo: w.LateTo,
-		decode: stateful.Decoder[E](w.In), key: w.Key, time: w.Time, init: a.Init, fold: a.Fold, merge: a.Merge,
-		out:   newResultWriter(w),
+		gap:   s.Gap(),
 		keys:  stateful.NewTable(t, "s", keySessionsCodec[A]{sessionCodec[A]{value}}),
 		older: stateful.NewTable(t, "o", sessionCodec[A]{value}),
 		due:   dueIndex{table: stateful.NewTable(t, "d", due), width: s.Gap()},
 		count: stateful.NewTable(t, "c", count),
-		stats: w.Stats.of(t),
 	}
-	if in.about, err = describe(ctx, t, s.String()); err != nil {
+	if in.core, err = newCore(ctx, w, t); err != nil {
 		return nil, err
 	}
 	if in.open, err = in.count.Load(ctx, []byte("open")); err != nil {
@@ -87,28 +64,10 @@ func newSessionTask[E, A any](ctx context.Context, w Window[E, A], t *stateful.T
 	return in, nil
 }
 
-// HandlerName implements [stateful.Handler].
-func (w *sessionTask[E, A]) HandlerName() string { return w.name }
-
-// Inputs implements [stateful.Handler].
-func (w *sessionTask[E, A]) Inputs() []string { return w.inputs }
-
 // Process implements [stateful.Handler]. It is the hot path: an event that goes on with the
 // latest session of its key allocates nothing.
 func (w *sessionTask[E, A]) Process(ctx context.Context, tx *stateful.Tx, rec *stateful.Record) error {
-	var zero E
-	w.event = zero
-	if err := w.decode(rec.Value, &w.event); err != nil {
-		return stateful.Permanent(err)
-	}
-	ts := rec.Time
-	if w.time != nil {
-		ts = w.time(w.event).UnixMilli()
-	}
-	if ts <= minTime || ts >= maxTime {
-		return w.badTime(ts)
-	}
-	ts, err := tx.Observe(ts)
+	ts, err := w.observe(tx, rec)
 	if err != nil {
 		return err
 	}
@@ -131,26 +90,14 @@ func (w *sessionTask[E, A]) Process(ctx context.Context, tx *stateful.Tx, rec *s
 		}
 		k.End = end
 		w.keys.Put(c, k)
-		w.folded()
-	}
-	if w.stats != nil {
-		w.stats.watermark.Store(wm)
+		w.folded(wm)
 	}
 	return nil
 }
 
-func (w *sessionTask[E, A]) folded() {
-	if w.stats != nil {
-		bump(&w.stats.folded)
-	}
-}
-
 // newCell returns the cell of a key that is not in memory.
 func (w *sessionTask[E, A]) newCell(ctx context.Context, key string) (*stateful.Cell[keySessions[A]], error) {
-	if len(key) > w.limits.KeyBytes {
-		return nil, stateful.Permanent(fmt.Errorf("Key returned %d bytes; the limit is %d (Limits.KeyBytes)", len(key), w.limits.KeyBytes))
-	}
-	if err := w.t.CheckKey(key); err != nil {
+	if err := w.checkKey(key); err != nil {
 		return nil, err
 	}
 	w.id = append(w.id[:0], key...)

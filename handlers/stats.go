@@ -24,8 +24,10 @@ type Stats struct {
 type Counts struct {
 	Folded uint64 // events that went into a window
 	Late   uint64 // events that came after their window was gone
-	Fired  uint64 // results
-	Open   int    // windows that hold something, each once per task
+	Fired  uint64 // results, those taken back included
+	// Retracted are results that were taken back.
+	Retracted uint64
+	Open      int // windows that hold something, each once per task
 	// Watermark is the lowest of all tasks that processed something, in milliseconds since 1970 UTC;
 	// math.MinInt64 when there is none.
 	Watermark int64
@@ -34,6 +36,7 @@ type Counts struct {
 // taskStats is written by the task's goroutine alone.
 type taskStats struct {
 	folded, late, fired atomic.Uint64
+	retracted           atomic.Uint64
 	open                atomic.Int64
 	watermark           atomic.Int64
 	_                   [64]byte // keeps two tasks' counters off one cache line
@@ -46,16 +49,36 @@ func (s *Stats) Read() Counts {
 	c := Counts{Watermark: window.Never}
 	low := int64(math.MaxInt64)
 	for _, t := range s.tasks {
-		c.Folded += t.folded.Load()
-		c.Late += t.late.Load()
-		c.Fired += t.fired.Load()
-		c.Open += int(t.open.Load())
-		low = min(low, t.watermark.Load())
+		of := t.read()
+		c.Folded += of.Folded
+		c.Late += of.Late
+		c.Fired += of.Fired
+		c.Retracted += of.Retracted
+		c.Open += of.Open
+		low = min(low, of.Watermark)
 	}
 	if len(s.tasks) > 0 {
 		c.Watermark = low
 	}
 	return c
+}
+
+// Tasks returns the counts of every task, which is a handler's partition.
+func (s *Stats) Tasks() map[stateful.TaskID]Counts {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make(map[stateful.TaskID]Counts, len(s.tasks))
+	for id, t := range s.tasks {
+		all[id] = t.read()
+	}
+	return all
+}
+
+func (t *taskStats) read() Counts {
+	return Counts{
+		Folded: t.folded.Load(), Late: t.late.Load(), Fired: t.fired.Load(), Retracted: t.retracted.Load(),
+		Open: int(t.open.Load()), Watermark: t.watermark.Load(),
+	}
 }
 
 // of returns the counters of a task, which outlive its instances; nil without Stats.

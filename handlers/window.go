@@ -10,21 +10,26 @@ import (
 	"github.com/pondage/pondage/stateful/window"
 )
 
-// Window folds the events E of each key into one value A per window of event
-// time and emits it when the watermark reaches the window's end. Name, From, To,
-// Key, Windows and either Fold or Aggregate are required.
+// Window folds the events E of each key into one value A per window and emits it, by default when
+// the watermark reaches the window's end. Name, From, To, Key, Windows and either Fold or Aggregate
+// are required.
 //
 // A Window is a value: it may be copied and used by many tasks at once. Its
 // functions must be pure, for they are called again when a record is retried, and for several
 // tasks at once.
 //
 // An event is late when its window's last millisecond plus AllowedLateness is
-// at or below the watermark as it was before the event. All others are folded. A window
-// fires once when the watermark reaches its last millisecond, then again for
-// every event that still comes until AllowedLateness has passed, and is then forgotten.
+// at or below the watermark as it was before the event; where it has several windows, when all of
+// them are. Others are folded into those of its windows that are not late. By default a window
+// fires once when the watermark reaches its last millisecond, then again for every event
+// that still comes until AllowedLateness has passed, and is then forgotten.
 //
 // Results are published to To with the key as the message's key and the window's
 // last millisecond as its time; see [Result] for the JSON.
+//
+// Windows of window.Global and window.Count have no end in time. No event of theirs is late,
+// except after the end of all input, which closes them; something is stored of every key that ever
+// came. The Window of their results goes from the first to the last event in it.
 type Window[E, A any] struct {
 	// Name is the identity of the state and part of every result's id: never change
 	// it once deployed. It matches [a-z0-9._-]{1,128}.
@@ -49,6 +54,11 @@ type Window[E, A any] struct {
 	// AllowedLateness is how long, in event time and whole milliseconds, a window that
 	// has fired still takes events. Default 0.
 	AllowedLateness time.Duration
+	// Trigger says when windows give results. Default: once at the end, then once for every late
+	// event; windows of window.Global have no end but that of all input.
+	Trigger Trigger
+	// Emit says how the results of one window and key relate. Default [Accumulating].
+	Emit EmitMode
 
 	// FlushAfter is how long no event may come before the windows that are open are closed by
 	// the clock, as if the watermark had come to their ends; their results are marked Flushed, and
@@ -130,14 +140,14 @@ func (w Window[E, A]) Validate() error {
 	} else if err := w.Windows.Validate(); err != nil {
 		errs = append(errs, fmt.Errorf("Windows: %w", err))
 	} else {
-		switch w.Windows.(type) {
-		case window.TumblingWindows:
-		case window.SessionWindows:
-			fault(w.aggregate().Merge == nil, "Merge is required with sessions: an event may join two of them, so say what their values make together")
-		default:
-			fault(true, "Windows is a %T: handlers.Window takes those made by package window", w.Windows)
+		errs = append(errs, w.checkKind())
+	}
+	if v, ok := w.Trigger.(stateful.Validator); ok {
+		if err := v.Validate(); err != nil {
+			errs = append(errs, fmt.Errorf("Trigger: %w", err))
 		}
 	}
+	fault(w.Emit > Retracting, "Emit is %v: take Accumulating, Discarding or Retracting", w.Emit)
 	fault(w.MaxDelay%time.Millisecond != 0, "MaxDelay %v is not a whole number of milliseconds: event times are, so round it", w.MaxDelay)
 	fault(w.AllowedLateness < 0, "AllowedLateness is negative: leave it 0 to take no late events")
 	fault(w.AllowedLateness%time.Millisecond != 0, "AllowedLateness %v is not a whole number of milliseconds: event times are, so round it", w.AllowedLateness)
@@ -149,6 +159,24 @@ func (w Window[E, A]) Validate() error {
 	fault(w.LateTo != "" && w.LateTo == w.To, "LateTo is %q like To: late events need a topic of their own", w.To)
 	if _, err := stateful.NewStateCodec(w.State); err != nil {
 		errs = append(errs, fmt.Errorf("State: %w", err))
+	}
+	return errors.Join(errs...)
+}
+
+// checkKind checks what depends on the kind of windows.
+func (w Window[E, A]) checkKind() error {
+	if _, ok := w.Windows.(window.SessionWindows); !ok {
+		if _, err := cutOf(w.Windows); err != nil {
+			return fmt.Errorf("Windows is a %T: handlers.Window takes those made by package window", w.Windows)
+		}
+		return nil
+	}
+	var errs []error
+	if w.aggregate().Merge == nil {
+		errs = append(errs, errors.New("Merge is required with sessions: an event may join two of them, so say what their values make together"))
+	}
+	if w.Trigger != nil || w.Emit != Accumulating {
+		errs = append(errs, errors.New("Trigger and Emit do not work with sessions: leave them out"))
 	}
 	return errors.Join(errs...)
 }
@@ -167,6 +195,28 @@ func (w Window[E, A]) checkAggregate() error {
 		return errors.New("Fold is required: how an event changes the value, or set Aggregate to a ready-made one")
 	}
 	return nil
+}
+
+// trigger returns the one that is set.
+func (w Window[E, A]) trigger() Trigger {
+	if w.Trigger != nil {
+		return w.Trigger
+	}
+	return atEnd{}
+}
+
+// plain reports whether nothing needs to be kept of a window beside its value.
+func (w Window[E, A]) plain() bool {
+	switch w.Windows.(type) {
+	case window.GlobalWindows, window.CountWindows:
+		return false
+	}
+	return w.Trigger == nil && w.Emit == Accumulating || w.Trigger == FinalOnly()
+}
+
+// identity describes what stored state is of.
+func (w Window[E, A]) identity() identity {
+	return identity{windows: w.Windows.String(), trigger: w.trigger().String() + ", " + w.Emit.String()}
 }
 
 // aggregate returns the one that is set.

@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -40,7 +41,7 @@ func (w *windowTask[E, A]) Due() int64 { return w.next }
 func (w *windowTask[E, A]) reckon() {
 	w.next = math.MaxInt64
 	if w.fired < len(w.open) {
-		w.next = w.open[w.fired].Last()
+		w.next = w.open[w.fired].fires
 	}
 	if w.fired > 0 {
 		w.next = min(w.next, w.open[0].gone)
@@ -52,7 +53,7 @@ func (w *windowTask[E, A]) reckon() {
 
 // passed takes note that what was due at wm has fired.
 func (w *windowTask[E, A]) passed(wm int64) {
-	for w.firing.p == nil && w.fired < len(w.open) && w.open[w.fired].Last() <= wm {
+	for w.firing.p == nil && w.fired < len(w.open) && w.open[w.fired].fires <= wm {
 		w.fired++
 	}
 }
@@ -106,17 +107,17 @@ func (d *drain[A]) before(o *drain[A]) bool {
 
 // begin starts the drains that are due.
 func (w *windowTask[E, A]) begin(wm int64, after stateful.Firing) {
-	for w.firing.p == nil && w.fired < len(w.open) && w.open[w.fired].Last() <= wm {
+	for w.firing.p == nil && w.fired < len(w.open) && w.open[w.fired].fires <= wm {
 		p := w.open[w.fired]
-		if p.Last() < after.Time { // before the restart
+		if p.fires < after.Time { // before the restart
 			w.fired++
 			continue
 		}
 		past := ""
-		if p.Last() == after.Time {
+		if p.fires == after.Time {
 			past = after.Key + "\x00"
 		}
-		w.firing.start(p, fireKind, p.Last(), past)
+		w.firing.start(p, fireKind, p.fires, past)
 	}
 	if w.cleaning.p == nil && w.fired > 0 && w.open[0].gone <= wm {
 		w.cleaning.start(w.open[0], cleanKind, w.open[0].gone, "")
@@ -137,7 +138,9 @@ func (d *drain[A]) start(p *pane[A], kind uint8, time int64, from string) {
 }
 
 // takes reports whether a firing of the drain takes the cell away.
-func (w *windowTask[E, A]) takes(kind uint8) bool { return kind == cleanKind || w.lateness == 0 }
+func (w *windowTask[E, A]) takes(kind uint8) bool {
+	return kind == cleanKind || w.lateness == 0 || w.finalOnly
+}
 
 // fill finds the head of d. It ends the drain, and says so, when there is none.
 func (w *windowTask[E, A]) fill(ctx context.Context, d *drain[A]) (ended bool, err error) {
@@ -159,8 +162,11 @@ func (w *windowTask[E, A]) fill(ctx context.Context, d *drain[A]) (ended bool, e
 		*from = (*from)[1:]
 		if _, has := c.Value(); has {
 			d.head, d.key = c, c.Key()[endBytes:]
-		} else if w.takes(d.kind) {
-			w.cells.Delete(c) // of a record that failed
+		} else if w.takes(d.kind) { // of a record that failed
+			w.cells.Delete(c)
+			if w.trigger != nil {
+				w.trigger.drop(c.Key())
+			}
 		}
 	}
 	return false, nil
@@ -168,7 +174,8 @@ func (w *windowTask[E, A]) fill(ctx context.Context, d *drain[A]) (ended bool, e
 
 func (w *windowTask[E, A]) readChunk(ctx context.Context, d *drain[A]) error {
 	d.more, d.cold = false, make([]*stateful.Cell[A], 0, coldChunk)
-	for c, err := range w.cells.Cold(ctx, d.from, stateful.AppendOrdered(nil, d.p.End+1)) {
+	to := d.p.behind()
+	for c, err := range w.cells.Cold(ctx, d.from, to) {
 		if err != nil {
 			return err
 		}
@@ -178,10 +185,18 @@ func (w *windowTask[E, A]) readChunk(ctx context.Context, d *drain[A]) error {
 		}
 		if len(d.cold) == coldChunk {
 			d.more = true
-			d.from = append(append(d.from[:0], c.Key()...), 0)
 			break
 		}
 	}
+	if d.more {
+		to = append([]byte(d.cold[coldChunk-1].Key()), 0)
+	}
+	if w.trigger != nil {
+		if err := w.trigger.warm(ctx, d.from, to); err != nil {
+			return err
+		}
+	}
+	d.from = to
 	return nil
 }
 
@@ -200,9 +215,14 @@ func (w *windowTask[E, A]) end(d *drain[A]) {
 	} else {
 		w.fired--
 	}
-	w.open = slices.Delete(w.open, at, at+1)
-	if w.last == p {
-		w.last = nowhere[A]()
+	if at == 0 { // always, but when the allowed lateness was another in an earlier run
+		w.open[0] = nil
+		w.open = w.open[1:]
+	} else {
+		w.open = slices.Delete(w.open, at, at+1)
+	}
+	if slices.Contains(w.hit, p) {
+		w.slice = nowhere
 	}
 }
 
@@ -212,7 +232,19 @@ func (w *windowTask[E, A]) Fire(ctx context.Context, tx *stateful.Tx, f stateful
 	if err != nil {
 		return err
 	}
-	if v, has := c.Value(); has && f.Kind == fireKind {
+	v, has := c.Value()
+	switch {
+	case !has:
+	case w.trigger != nil:
+		state, err := w.trigger.stateOf(ctx, []byte(c.Key()), true)
+		if err != nil {
+			return err
+		}
+		a := asked[A]{Span: s, key: f.Key, value: c, state: state, ended: true, closing: w.takes(f.Kind)}
+		if err := w.trigger.passed(ctx, tx, &a, f.Time); err != nil {
+			return err
+		}
+	case f.Kind == fireKind:
 		if err := w.emit(tx, s, f.Key, v, 0); err != nil {
 			return err
 		}
@@ -222,7 +254,7 @@ func (w *windowTask[E, A]) Fire(ctx context.Context, tx *stateful.Tx, f stateful
 
 // Skip implements [stateful.Firer]: a window that could not be emitted, or be
 // forgotten, is forgotten when its time has come.
-func (w *windowTask[E, A]) Skip(ctx context.Context, _ *stateful.Tx, f stateful.Firing) error {
+func (w *windowTask[E, A]) Skip(ctx context.Context, tx *stateful.Tx, f stateful.Firing) error {
 	if !w.takes(f.Kind) {
 		return nil
 	}
@@ -231,6 +263,13 @@ func (w *windowTask[E, A]) Skip(ctx context.Context, _ *stateful.Tx, f stateful.
 		return err
 	}
 	w.cells.Delete(c)
+	if w.trigger != nil {
+		state, err := w.trigger.stateOf(ctx, []byte(c.Key()), true)
+		if err != nil {
+			return err
+		}
+		return w.trigger.forget(tx, &asked[A]{Span: s, key: f.Key, value: c, state: state})
+	}
 	if w.given != nil && !w.given.p.numbered {
 		return nil
 	}
@@ -248,23 +287,68 @@ func (w *windowTask[E, A]) find(ctx context.Context, f stateful.Firing) (*statef
 	if w.given != nil {
 		return w.given.head, w.given.p.Span, nil
 	}
-	last := f.Time
-	if f.Kind == cleanKind {
-		last -= w.lateness
+	end := f.Time + 1
+	if f.Kind == cleanKind || w.finalOnly {
+		end -= w.lateness
 	}
-	s := w.windows.Of(last)
-	w.id = append(stateful.AppendOrdered(w.id[:0], s.End), f.Key...)
+	s, _ := w.cut.ending(end)
+	c, err := w.load(ctx, s.End, f.Key, w.takes(f.Kind))
+	return c, s, err
+}
+
+// load returns the cell of a window and key, which may be in memory. One that is to be deleted is not
+// made part of its pane.
+func (w *windowTask[E, A]) load(ctx context.Context, end int64, key string, taken bool) (*stateful.Cell[A], error) {
+	w.id = append(stateful.AppendOrdered(w.id[:0], end), key...)
 	if c := w.cells.Find(w.id); c != nil {
-		return c, s, nil
+		return c, nil
 	}
 	c, err := w.cells.Load(ctx, w.id)
-	if err != nil || w.takes(f.Kind) {
-		return c, s, err
+	if err != nil || taken {
+		return c, err
 	}
-	for _, p := range w.open {
-		if p.End == s.End {
-			p.add(c)
+	if at, found := w.at(end); found {
+		w.open[at].add(c)
+	}
+	return c, nil
+}
+
+// fireAgain emits a window that had its end before the event came.
+func (w *windowTask[E, A]) fireAgain(ctx context.Context, tx *stateful.Tx, p *pane[A], c *stateful.Cell[A], v A, had bool) error {
+	pane := uint32(0)
+	if had { // then it fired, once unless a number says more
+		n, err := w.panes.Load(ctx, w.id)
+		if err != nil {
+			return err
 		}
+		p.numbered = true
+		number, ok := n.Value()
+		if !ok {
+			number = 1
+		}
+		pane = number
+		w.panes.Put(n, number+1)
 	}
-	return c, s, nil
+	return w.emit(tx, p.Span, c.Key()[endBytes:], v, pane)
+}
+
+// OnTimer implements [stateful.TimerHandler]: a trigger asked for it.
+func (w *windowTask[E, A]) OnTimer(ctx context.Context, tx *stateful.Tx, t stateful.Timer) error {
+	if w.trigger == nil || len(t.Namespace) != endBytes {
+		return stateful.TaskFault(fmt.Errorf("there is a timer of %q, and no trigger that set it: the stored state is damaged", t.Key))
+	}
+	end := stateful.ParseOrdered(t.Namespace)
+	s, _ := w.cut.ending(end)
+	c, err := w.load(ctx, end, t.Key, false)
+	if err != nil {
+		return err
+	}
+	if _, has := c.Value(); !has {
+		return nil // what it was set for is gone
+	}
+	state, err := w.trigger.stateOf(ctx, []byte(c.Key()), true)
+	if err != nil {
+		return err
+	}
+	return w.trigger.rang(ctx, tx, &asked[A]{Span: s, key: t.Key, value: c, state: state, ended: s.Last() <= tx.Watermark()}, t)
 }

@@ -185,6 +185,16 @@ func (tb *Table[T]) Delete(c *Cell[T]) {
 	c.val, c.has = zero, false
 }
 
+// Remove takes the value of a key away, whether it is in memory or not, without reading it.
+func (tb *Table[T]) Remove(key []byte) {
+	c := tb.index[string(key)]
+	if c == nil {
+		c = tb.Fresh(key)
+		c.stored = true // as far as is known
+	}
+	tb.Delete(c)
+}
+
 // Len returns how many cells are in memory.
 func (tb *Table[T]) Len() int { return len(tb.index) }
 

@@ -59,7 +59,7 @@ func (s script) String() string {
 }
 
 // kinds are those the engine has.
-var kinds = []model.Kind{model.Tumbling, model.Session}
+var kinds = []model.Kind{model.Tumbling, model.Sliding, model.Session}
 
 func scripts() *rapid.Generator[script] {
 	return rapid.Custom(func(t *rapid.T) script {

@@ -45,3 +45,8 @@ func (w TumblingWindows) Of(ts int64) Span {
 	start := ts - floorMod(ts-w.offset.Milliseconds()%size, size)
 	return Span{Start: start, End: start + size}
 }
+
+// Sliding returns the same windows as sliding ones, which slide by their size.
+func (w TumblingWindows) Sliding() SlidingWindows {
+	return SlidingWindows{size: w.size, slide: w.size, offset: w.offset}
+}
