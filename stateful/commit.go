@@ -44,19 +44,27 @@ func (b buffer) again() buffer {
 	return buffer{b.writes[:0], b.arena[:0], b.rows[:0], b.rowMem[:0]}
 }
 
+// commit is submit where no record and no firing is in hand. Only there may the instance be
+// replaced: what it said of a firing ([Firing.Ref]) means nothing to another.
+func (t *Task) commit(ctx context.Context) error {
+	if _, err := t.submit(ctx); err != nil {
+		return err
+	}
+	return t.trimCache(ctx)
+}
+
 // submit sends what the transaction holds as one commit and begins the next. A panic of a
 // codec, a sink or the store leaves half a commit behind: it is the task's, and no record's.
 func (t *Task) submit(ctx context.Context) (_ *flight, err error) {
 	defer t.recovered(&err)
 	tx := t.tx
-	if err := t.tidy(ctx, tx); err != nil {
+	if err := t.sweep(ctx, tx); err != nil {
 		return nil, t.breakdown(err)
 	}
-	for _, tb := range t.tables {
-		if err := tb.flush(tx); err != nil {
-			return nil, t.breakdown(err)
-		}
+	if err := t.flush(tx); err != nil {
+		return nil, err
 	}
+	t.trim(tx)
 	f := &flight{seq: t.seq + 1, outbox: t.outbox}
 	c := Commit{Seq: f.seq}
 	if t.outbox != nil {
@@ -92,7 +100,7 @@ func (t *Task) submit(ctx context.Context) (_ *flight, err error) {
 	if err := t.bound(ctx); err != nil {
 		return nil, err
 	}
-	return f, t.trimCache(ctx)
+	return f, nil
 }
 
 // maxInflight is how many commits of a task may be on their way. The batches that a source
@@ -132,31 +140,35 @@ func (t *Task) recovered(err *error) {
 	}
 }
 
-// tidy adds what is due beside the records: rows that were published are trimmed
-// and old marks dropped.
-func (t *Task) tidy(ctx context.Context, tx *Tx) error {
+// sweep drops what is due beside the records: old marks and expired entries.
+func (t *Task) sweep(ctx context.Context, tx *Tx) error {
 	tx.savepoint(nil)
-	if t.outbox != nil {
-		if p := t.outbox.Progress(); p != t.progress {
-			t.progress = p
-			t.meta.published = t.outbox.Published()
-		}
-		n := 0
-		for n < len(t.stored) && n < t.p.cfg.Limits.CommitRows && t.stored[n].seq <= t.meta.published[t.stored[n].sink] {
-			s := t.stored[n]
-			if s.prepared {
-				tx.del(preparedKey(Prepared{Sink: s.sink, Seq: s.seq}))
-			} else {
-				tx.del(rowKey(s.seq))
-			}
-			n++
-		}
-		t.stored = t.stored[n:]
-	}
 	if err := t.sweepMarks(ctx, tx); err != nil {
 		return err
 	}
 	return t.sweepExpired(ctx, tx)
+}
+
+// trim drops rows that were published.
+func (t *Task) trim(tx *Tx) {
+	if t.outbox == nil {
+		return
+	}
+	if p := t.outbox.Progress(); p != t.progress {
+		t.progress = p
+		t.meta.published = t.outbox.Published()
+	}
+	n := 0
+	for n < len(t.stored) && n < t.p.cfg.Limits.CommitRows && t.stored[n].seq <= t.meta.published[t.stored[n].sink] {
+		s := t.stored[n]
+		if s.prepared {
+			tx.del(preparedKey(Prepared{Sink: s.sink, Seq: s.seq}))
+		} else {
+			tx.del(rowKey(s.seq))
+		}
+		n++
+	}
+	t.stored = t.stored[n:]
 }
 
 // trimmable reports whether a commit would have rows to trim.

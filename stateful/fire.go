@@ -51,7 +51,7 @@ func (t *Task) advance(ctx context.Context, pol *Policy) error {
 			return err
 		}
 		if t.tx.full() {
-			if _, err := t.submit(ctx); err != nil {
+			if err := t.commit(ctx); err != nil {
 				return err
 			}
 		}
@@ -91,10 +91,18 @@ func (t *Task) fireTimer(ctx context.Context, pol *Policy, timer Timer) error {
 func (t *Task) firing(ctx context.Context, pol *Policy, f Firing, fire, skip func() error) error {
 	for {
 		t.tx.savepoint(nil)
-		err := guard(fire)
-		if err == nil {
-			err = t.tx.fault
-		}
+		records := 0
+		err := t.attempt(ctx, pol, &records, func() error {
+			switch err := fire(); {
+			case err != nil:
+				return err
+			case t.tx.fault != nil: // the handler may have swallowed it
+				return t.tx.fault
+			case t.checking:
+				return t.check()
+			}
+			return nil
+		})
 		if err == nil {
 			t.changed = true
 			t.moveOn()
@@ -166,7 +174,7 @@ func (t *Task) clockTimers(ctx context.Context, pol *Policy) error {
 			return err
 		}
 		if t.tx.full() {
-			if _, err := t.submit(ctx); err != nil {
+			if err := t.commit(ctx); err != nil {
 				return err
 			}
 		}

@@ -13,12 +13,27 @@ import (
 // run processes a batch and submits what it did. The commits that hold it are
 // durable when the flight returned is; a nil flight means there was nothing to
 // wait for. The caller has the turn.
-func (t *Task) run(ctx context.Context, b *Batch) (_ *flight, err error) {
+func (t *Task) run(ctx context.Context, b *Batch) (f *flight, err error) {
 	defer t.recovered(&err) // what comes through was in the middle of anything
 	pol := PolicyFrom(ctx)
+	f, err = t.once(ctx, &pol, b)
+	if err != nil && !t.checking && isUnencodable(err) {
+		t.checking = true
+		if err := t.reload(ctx); err != nil {
+			return nil, t.breakdown(err)
+		}
+		f, err = t.once(ctx, &pol, b)
+	}
+	if err == nil {
+		t.checking = false
+	}
+	return f, err
+}
+
+func (t *Task) once(ctx context.Context, pol *Policy, b *Batch) (_ *flight, err error) {
 	t.tx.now = time.Time{} // a transaction that had nothing to commit is used again
 	if t.advancing || t.overdue() {
-		if err := t.advance(ctx, &pol); err != nil {
+		if err := t.advance(ctx, pol); err != nil {
 			return nil, t.abort(err)
 		}
 	}
@@ -26,16 +41,16 @@ func (t *Task) run(ctx context.Context, b *Batch) (_ *flight, err error) {
 		return nil, t.abort(TaskFault(fmt.Errorf("wait for room in the outbox: %w", err)))
 	}
 	if b.tick {
-		err = t.tickWork(ctx, &pol, b)
+		err = t.tickWork(ctx, pol, b)
 	} else {
-		err = t.batch(ctx, &pol, b)
+		err = t.batch(ctx, pol, b)
 	}
 	if err != nil {
 		return nil, t.abort(err)
 	}
 	if t.changed || b.tick && (t.trimmable() || t.sweepsWhenQuiet()) {
-		if _, err := t.submit(ctx); err != nil {
-			return nil, err
+		if err := t.commit(ctx); err != nil {
+			return nil, t.abort(err)
 		}
 	}
 	return t.lastFlight()
@@ -147,12 +162,15 @@ func (t *Task) records(ctx context.Context, pol *Policy, b *Batch, input int, re
 	retried := false // the first of recs failed before
 	for len(recs) > 0 {
 		done := 0
-		err := t.attempt(ctx, pol, &done, func() error { return t.span(ctx, pol, b, input, recs, &done) })
+		err := t.attempt(ctx, pol, &done, func() error { return t.span(ctx, b, input, recs, &done) })
 		recs = recs[done:]
 		if err == nil || retried && done > 0 {
 			t.moveOn()
 		}
 		if err == nil {
+			if err := t.ripen(ctx, pol); err != nil {
+				return err
+			}
 			continue
 		}
 		buried, again, err := t.recordFailed(ctx, pol, b, input, recs, err)
@@ -162,6 +180,22 @@ func (t *Task) records(ctx context.Context, pol *Policy, b *Batch, input int, re
 		if retried = again; buried {
 			recs = recs[1:]
 		}
+	}
+	return nil
+}
+
+// ripen fires what the record done last made due. It is apart from the attempt at the record,
+// for each firing is one of its own.
+func (t *Task) ripen(ctx context.Context, pol *Policy) error {
+	if !t.ripe {
+		return nil
+	}
+	t.ripe = false
+	if err := t.advance(ctx, pol); err != nil {
+		return err
+	}
+	if t.tx.full() {
+		return t.commit(ctx)
 	}
 	return nil
 }
@@ -198,7 +232,7 @@ func (t *Task) recordFailed(ctx context.Context, pol *Policy, b *Batch, input in
 	}
 	t.moveOn()
 	if t.tx.full() {
-		if _, err := t.submit(ctx); err != nil {
+		if err := t.commit(ctx); err != nil {
 			return false, false, err
 		}
 	}
@@ -224,9 +258,9 @@ type advanceError struct{ err error }
 func (e *advanceError) Error() string { return e.err.Error() }
 func (e *advanceError) Unwrap() error { return e.err }
 
-// span processes records until one fails; done is how many did not. It is the
-// hot path: nothing in it may allocate, lock or look at a clock.
-func (t *Task) span(ctx context.Context, pol *Policy, b *Batch, input int, recs []Record, done *int) error {
+// span processes records until one fails or makes something due; done is how many
+// did not fail. It is the hot path: nothing in it may allocate, lock or look at a clock.
+func (t *Task) span(ctx context.Context, b *Batch, input int, recs []Record, done *int) error {
 	limits, tx := &t.p.cfg.Limits, t.tx
 	for i := range recs {
 		rec := &recs[i]
@@ -251,25 +285,27 @@ func (t *Task) span(ctx context.Context, pol *Policy, b *Batch, input int, recs 
 		if tx.fault != nil { // the handler may have swallowed it
 			return tx.fault
 		}
+		if t.checking {
+			if err := t.check(); err != nil {
+				return err
+			}
+		}
 		if err := t.finish(input, b, rec); err != nil {
 			return err
 		}
 		*done++
 		if tx.observed {
-			if wm := t.wm.Observe(input, tx.eventTime); t.due(wm) {
-				if err := guard(func() error { return t.advance(ctx, pol) }); err != nil {
-					return &advanceError{err}
-				}
-			} else {
-				t.meta.advanced = wm
+			wm := t.wm.Observe(input, tx.eventTime)
+			if t.ripe = t.due(wm); t.ripe {
+				return nil
 			}
+			t.meta.advanced = wm
 		} else if t.nextTimer < tx.timerMark && t.overdue() {
-			if err := guard(func() error { return t.advance(ctx, pol) }); err != nil {
-				return &advanceError{err}
-			}
+			t.ripe = true
+			return nil
 		}
 		if tx.full() {
-			if _, err := t.submit(ctx); err != nil {
+			if err := t.commit(ctx); err != nil {
 				return &advanceError{err}
 			}
 		}

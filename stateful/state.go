@@ -23,7 +23,8 @@ type Scope struct {
 // after its first use.
 //
 // What a record did to it is undone when the record fails, so values that were put in, or
-// taken out, must not be changed in place. An entry with a time to live that was written at t is
+// taken out, must not be changed in place. A value that cannot be encoded when it is committed fails
+// its record for good. An entry with a time to live that was written at t is
 // there up to t + ttl - 1 ms and gone at t + ttl; it is never read after that. On the event-time
 // clock, the default, t is the event time of the record ([Tx.Observe], else the record's own time),
 // or the time of the timer or firing in hand, and what has expired is decided by the task's

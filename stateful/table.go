@@ -57,6 +57,7 @@ type table interface {
 	space() string
 	rollback(record uint64)
 	flush(w *Tx) error
+	check(record uint64, b []byte) ([]byte, error)
 	pending() int
 	size() int
 }
@@ -172,7 +173,8 @@ func (tb *Table[T]) First(ctx context.Context, from []byte) (string, error) {
 }
 
 // Put sets the value of c. If the record in hand fails the old value comes back, so
-// v must not share memory that is changed in place.
+// v must not share memory that is changed in place. If the commit cannot encode v, the record
+// that put it fails for good, unless another of the same commit replaced it.
 func (tb *Table[T]) Put(c *Cell[T], v T) {
 	tb.remember(c)
 	c.val, c.has = v, true
@@ -241,6 +243,23 @@ func (tb *Table[T]) flush(tx *Tx) error {
 	}
 	tb.dirty, tb.undo, tb.undoRec = tb.dirty[:0], tb.undo[:0], 0
 	return nil
+}
+
+// check encodes what a record put, for nothing but the error. It returns b's memory.
+func (tb *Table[T]) check(record uint64, b []byte) ([]byte, error) {
+	if tb.undoRec != record {
+		return b, nil
+	}
+	for _, u := range tb.undo {
+		if !u.c.has {
+			continue
+		}
+		var err error
+		if b, err = tb.codec.Append(b[:0], &u.c.val, 0); err != nil {
+			return b, fmt.Errorf("encode state of key %q: %w", u.c.Key(), err)
+		}
+	}
+	return b, nil
 }
 
 func (tb *Table[T]) release(c *Cell[T]) {

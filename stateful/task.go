@@ -43,6 +43,8 @@ type Task struct {
 	wm        *window.Watermark
 	silence   *window.Silence
 	advancing bool // an advance is not finished
+	ripe      bool // the record done last made something due
+	checking  bool // some value of the batch in hand cannot be encoded
 	changed   bool // there is something to commit
 	raised    bool // the stored incarnation is lower than the configured one
 	stale     bool // memory is not what the store has: read it again
