@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"slices"
 
 	"github.com/pondage/pondage/stateful"
 )
@@ -82,19 +83,18 @@ type keySessionsCodec[A any] struct{ sessionCodec[A] }
 
 func (c keySessionsCodec[A]) Append(b []byte, k *keySessions[A], _ int64) ([]byte, error) {
 	b = stateful.AppendValueHeader(b, stateful.ValueHeader{Codec: stateful.CodecBinary})
-	flags := k.flags()
-	if len(k.older) > 0 {
+	flags, older := k.flags(), k.older()
+	if len(older) > 0 {
 		flags |= flagOlder
 	}
 	b = append(b, flags)
 	b = binary.AppendVarint(b, k.End)
 	b = binary.AppendUvarint(b, uint64(k.End-k.Start))
 	b = binary.AppendVarint(b, k.End-k.look)
-	if len(k.older) > 0 {
-		b = binary.AppendUvarint(b, uint64(len(k.older)))
+	if len(older) > 0 {
+		b = binary.AppendUvarint(b, uint64(len(older)))
 		before := k.Start
-		for i := len(k.older) - 1; i >= 0; i-- { // each as how long it lies before the one after it
-			o := &k.older[i]
+		for _, o := range slices.Backward(older) { // each as how long it lies before the one after it
 			var flags byte
 			if o.fired {
 				flags |= flagFired
@@ -117,21 +117,27 @@ func (c keySessionsCodec[A]) Decode(b []byte, k *keySessions[A]) (int64, error) 
 	k.End = r.varint()
 	k.Start = k.End - int64(r.uvarint(math.MaxInt64))
 	k.look = k.End - r.varint()
-	k.older = nil
+	k.before = nil
 	if flags&flagOlder != 0 {
-		const least = 4 // bytes of one
-		k.older = make([]olderSession, r.uvarint(uint64(len(r.b)/least)))
-		before := k.Start
-		for i := len(k.older) - 1; i >= 0; i-- {
-			o := &k.older[i]
-			o.fired = r.byte() == flagFired
-			o.End = before - int64(r.uvarint(math.MaxInt64))
-			o.Start = o.End - int64(r.uvarint(math.MaxInt64))
-			o.id = uint32(r.uvarint(math.MaxUint32))
-			before = o.Start
-		}
+		older := r.older(k.Start)
+		k.before = &older
 	}
 	return stateful.NoExpiry, c.decode(r, flags, &k.session)
+}
+
+// older reads the sessions before one that begins at start.
+func (r *sessionReader) older(start int64) []olderSession {
+	const least = 4 // bytes of one
+	older := make([]olderSession, r.uvarint(uint64(len(r.b)/least)))
+	for i := range slices.Backward(older) {
+		o := &older[i]
+		o.fired = r.byte() == flagFired
+		o.End = start - int64(r.uvarint(math.MaxInt64))
+		o.Start = o.End - int64(r.uvarint(math.MaxInt64))
+		o.id = uint32(r.uvarint(math.MaxUint32))
+		start = o.Start
+	}
+	return older
 }
 
 // dueKeys are some entries of the due index.

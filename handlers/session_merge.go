@@ -109,16 +109,17 @@ func (w *sessionTask[E, A]) join(ctx context.Context, key string, k *keySessions
 
 // session returns the i-th session of a key.
 func (w *sessionTask[E, A]) session(ctx context.Context, key string, k *keySessions[A], i int) (session[A], error) {
-	if i == len(k.older) {
+	older := k.older()
+	if i == len(older) {
 		return k.session, nil
 	}
-	c, err := w.olderCell(ctx, key, k.older[i].id)
+	c, err := w.olderCell(ctx, key, older[i].id)
 	if err != nil {
 		return session[A]{}, err
 	}
 	s, has := c.Value()
 	if !has {
-		return s, stateful.TaskFault(fmt.Errorf("key %q has a session at %d without a value: the stored state is damaged", key, k.older[i].Start))
+		return s, stateful.TaskFault(fmt.Errorf("key %q has a session at %d without a value: the stored state is damaged", key, older[i].Start))
 	}
 	return s, nil
 }
@@ -126,10 +127,11 @@ func (w *sessionTask[E, A]) session(ctx context.Context, key string, k *keySessi
 // place puts the session s in the place of those from:to.
 func (w *sessionTask[E, A]) place(ctx context.Context, key string, k *keySessions[A], had bool, span window.Span, s session[A], from, to int) error {
 	if !had {
-		k.Span, k.session, k.older = span, s, nil
+		k.Span, k.session, k.before = span, s, nil
 		return nil
 	}
-	n := len(k.older)
+	older := k.older()
+	n := len(older)
 	if to > n { // it is the latest
 		if from > n {
 			id := k.freeID()
@@ -145,8 +147,8 @@ func (w *sessionTask[E, A]) place(ctx context.Context, key string, k *keySession
 	}
 	id := k.freeID()
 	if from < to {
-		id = k.older[from].id
-		if err := w.deleteOlder(ctx, key, k.older[from+1:to]); err != nil {
+		id = older[from].id
+		if err := w.deleteOlder(ctx, key, older[from+1:to]); err != nil {
 			return err
 		}
 	}
@@ -167,7 +169,7 @@ func (w *sessionTask[E, A]) dropOlder(ctx context.Context, key string, k *keySes
 	if from == to {
 		return nil
 	}
-	if err := w.deleteOlder(ctx, key, k.older[from:to]); err != nil {
+	if err := w.deleteOlder(ctx, key, k.older()[from:to]); err != nil {
 		return err
 	}
 	k.replace(from, to)
@@ -188,7 +190,7 @@ func (w *sessionTask[E, A]) deleteOlder(ctx context.Context, key string, gone []
 // forget takes the i-th session of a key away and reports whether others are left. k is not put.
 func (w *sessionTask[E, A]) forget(ctx context.Context, key string, k *keySessions[A], i int) (left bool, err error) {
 	w.opened(-1)
-	if n := len(k.older); i < n {
+	if n := k.len() - 1; i < n {
 		return true, w.dropOlder(ctx, key, k, i, i+1)
 	} else if n > 0 { // it ends last, so the others go first
 		return true, stateful.TaskFault(fmt.Errorf("key %q has a session that outlives a later one: the stored state is damaged", key))

@@ -18,8 +18,8 @@ type session[A any] struct {
 type keySessions[A any] struct {
 	window.Span
 	session[A]
-	look  int64 // the key is in the due index under this time, and nothing of it is due before
-	older []olderSession
+	look   int64           // the key is in the due index under this time, and nothing of it is due before
+	before *[]olderSession // nil when there is none; never changed
 }
 
 // olderSession is one that is not the latest of its key.
@@ -29,12 +29,20 @@ type olderSession struct {
 	fired bool   // as in its entry
 }
 
-func (k *keySessions[A]) len() int { return len(k.older) + 1 }
+// older returns the sessions before the latest, in order of time.
+func (k *keySessions[A]) older() []olderSession {
+	if k.before == nil {
+		return nil
+	}
+	return *k.before
+}
+
+func (k *keySessions[A]) len() int { return len(k.older()) + 1 }
 
 // at returns the i-th session, in order of time.
 func (k *keySessions[A]) at(i int) (s window.Span, fired bool) {
-	if i < len(k.older) {
-		return k.older[i].Span, k.older[i].fired
+	if older := k.older(); i < len(older) {
+		return older[i].Span, older[i].fired
 	}
 	return k.Span, k.fired
 }
@@ -55,24 +63,24 @@ func (k *keySessions[A]) due(lateness int64) (at int64, kind uint8, i int) {
 	return at, kind, i
 }
 
-// replace puts those of with in the place of older[from:to]. The old slice stays as it is: it
-// comes back when the record fails.
+// replace puts those of with in the place of older[from:to].
 func (k *keySessions[A]) replace(from, to int, with ...olderSession) {
-	n := len(k.older) - (to - from) + len(with)
+	was := k.older()
+	n := len(was) - (to - from) + len(with)
 	if n == 0 {
-		k.older = nil
+		k.before = nil
 		return
 	}
 	older := make([]olderSession, 0, n)
-	older = append(append(older, k.older[:from]...), with...)
-	k.older = append(older, k.older[to:]...)
+	older = append(append(append(older, was[:from]...), with...), was[to:]...)
+	k.before = &older
 }
 
 // freeID returns one that no older session has.
 func (k *keySessions[A]) freeID() uint32 {
 	id := uint32(0)
-	for i := range k.older {
-		id = max(id, k.older[i].id+1)
+	for _, o := range k.older() {
+		id = max(id, o.id+1)
 	}
 	return id
 }
