@@ -52,13 +52,22 @@ func (w *sessionTask[E, A]) NextFiring(ctx context.Context, _ *stateful.Tx, _, w
 	}
 }
 
-// find returns the cell of a key.
+// find returns the cell of a key. The one it found last is asked for twice or more: it is known by
+// its key, for its memory may be no cell (then its key is empty) or another by now.
 func (w *sessionTask[E, A]) find(ctx context.Context, key string) (*stateful.Cell[keySessions[A]], error) {
-	if c := w.keys.FindString(key); c != nil {
-		return c, nil
+	if w.found != nil && key != "" && w.found.Key() == key {
+		return w.found, nil
 	}
-	w.id = append(w.id[:0], key...)
-	return w.keys.Load(ctx, w.id)
+	c := w.keys.FindString(key)
+	if c == nil {
+		var err error
+		w.id = append(w.id[:0], key...)
+		if c, err = w.keys.Load(ctx, w.id); err != nil {
+			return nil, err
+		}
+	}
+	w.found = c
+	return c, nil
 }
 
 // Fire implements [stateful.Firer].

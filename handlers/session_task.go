@@ -28,6 +28,7 @@ type sessionTask[E, A any] struct {
 
 	id    []byte
 	spans []window.Span
+	found *stateful.Cell[keySessions[A]] // the cell of a key that was looked for last
 }
 
 func newSessionTask[E, A any](ctx context.Context, w Window[E, A], t *stateful.Task, s window.SessionWindows) (*sessionTask[E, A], error) {
