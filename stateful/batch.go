@@ -35,8 +35,6 @@ type Batch struct {
 	tick   bool
 }
 
-type batchKey struct{}
-
 // NewEnvelope returns a message that carries b. The message's context descends
 // from ctx; its payload is empty and its UUID is built from the batch's place,
 // so that it costs no random number.
@@ -47,14 +45,44 @@ func NewEnvelope(ctx context.Context, b *Batch) *message.Message {
 	return msg
 }
 
+// envelopeContext is the context of an envelope: it carries the batch, and what middlewares say
+// about it. Both are in one so that middlewares and processor, who ask again and again, find
+// them at once.
+type envelopeContext struct {
+	context.Context
+	batch  *Batch
+	policy Policy
+}
+
+type envelopeKey struct{}
+
+// Value implements [context.Context].
+func (c *envelopeContext) Value(key any) any {
+	if _, ok := key.(envelopeKey); ok {
+		return c
+	}
+	return c.Context.Value(key)
+}
+
+// envelopeOf returns what ctx carries, nil for nothing.
+func envelopeOf(ctx context.Context) *envelopeContext {
+	if c, ok := ctx.(*envelopeContext); ok {
+		return c
+	}
+	c, _ := ctx.Value(envelopeKey{}).(*envelopeContext)
+	return c
+}
+
 // WithBatch returns a context that carries b.
 func WithBatch(ctx context.Context, b *Batch) context.Context {
-	return context.WithValue(ctx, batchKey{}, b)
+	return &envelopeContext{ctx, b, PolicyFrom(ctx)}
 }
 
 // BatchFrom returns the batch in ctx, and whether there is one. Middlewares use
 // it to see an envelope's records; they must not change them.
 func BatchFrom(ctx context.Context) (*Batch, bool) {
-	b, ok := ctx.Value(batchKey{}).(*Batch)
-	return b, ok
+	if c := envelopeOf(ctx); c != nil && c.batch != nil {
+		return c.batch, true
+	}
+	return nil, false
 }

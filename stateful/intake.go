@@ -19,6 +19,8 @@ type intake struct {
 	sub      message.Subscriber
 	input    int  // its index; the first sends the handler's ticks
 	attached bool // sub is this handler's own
+
+	only *Task // while something is forwarded that has one partition: its source is not attached
 }
 
 // Subscribe is called by the router.
@@ -133,13 +135,28 @@ func (in *intake) Close() error {
 }
 
 func (in *intake) forward(ctx context.Context, topic string, from <-chan *message.Message, out chan<- *message.Message) {
+	// To wait for one channel costs every message less than to wait for three.
+	end, left := make(chan struct{}), make(chan struct{})
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	defer close(left)
+	beside.Go(func() {
+		defer close(end)
+		select {
+		case <-in.p.draining:
+		case <-in.reg.ended:
+		case <-ctx.Done():
+		case <-left:
+		}
+	})
 	var tick <-chan struct{}
 	if in.input == 0 {
 		tick = in.reg.tick
 	}
-	if in.input == 0 && !in.attached {
+	if !in.attached {
+		in.only = in.p.task(in.reg, 0)
 		// Nobody assigns it, and it may have timers and outputs from before the first message.
-		if !in.sendTick(ctx, in.p.task(in.reg, 0), out) {
+		if in.input == 0 && !in.sendTick(ctx, in.only, out, end) {
 			return
 		}
 	}
@@ -154,24 +171,20 @@ func (in *intake) forward(ctx context.Context, topic string, from <-chan *messag
 				}
 				return
 			}
-			if !in.send(ctx, topic, msg, out, held) {
+			if !in.send(topic, msg, out, end, held) {
 				return
 			}
 		case <-in.reg.goOn[in.input]:
-			if !in.release(ctx, out, held) {
+			if !in.release(out, end, held) {
 				return
 			}
 		case <-tick:
 			for _, t := range in.p.tasksOf(in.reg) {
-				if !in.sendTick(ctx, t, out) {
+				if !in.sendTick(ctx, t, out, end) {
 					return
 				}
 			}
-		case <-in.p.draining:
-			return
-		case <-in.reg.ended:
-			return
-		case <-ctx.Done():
+		case <-end:
 			return
 		}
 	}
@@ -199,27 +212,31 @@ func (in *intake) ended(topic string) {
 	}
 }
 
-func (in *intake) send(ctx context.Context, topic string, msg *message.Message, out chan<- *message.Message, held heldBack) bool {
+func (in *intake) send(topic string, msg *message.Message, out chan<- *message.Message, end <-chan struct{}, held heldBack) bool {
 	b, ok := BatchFrom(msg.Context())
-	if !ok {
+	if ok {
+		b.ticket = new(ticket)
+	} else {
 		if msg.Metadata.Get(EnvelopeKey) != "" {
 			in.p.stop(fmt.Errorf("handler %q, topic %q: %w", in.reg.name, topic, ErrContextLost))
 			msg.Nack()
 			return false
 		}
 		b = in.plain(topic, msg)
-		msg.SetContext(WithBatch(msg.Context(), b))
 	}
-	b.task = in.p.task(in.reg, b.Partition.Index)
+	b.task = in.only
+	if b.task == nil || b.Partition.Index != 0 {
+		b.task = in.p.task(in.reg, b.Partition.Index) // of an attached source it may be another one by now
+	}
 	if t := b.task; len(held[t]) > 0 || t.ahead[in.input].Load() {
-		held[t] = append(held[t], msg) // before it has a ticket: the task's other inputs go on
+		held[t] = append(held[t], msg) // before it has a place: the task's other inputs go on
 		if !t.ahead[in.input].Load() {
-			return in.release(ctx, out, held) // it was let go in between
+			return in.release(out, end, held) // it was let go in between
 		}
 		return true
 	}
-	b.ticket = b.task.tickets.draw(msg)
-	return forward(ctx, in.p.draining, msg, out)
+	b.task.tickets.draw(b.ticket, msg)
+	return forward(msg, out, end)
 }
 
 // heldBack are messages that wait for other inputs of their task, in order. There are no more
@@ -227,7 +244,7 @@ func (in *intake) send(ctx context.Context, topic string, msg *message.Message, 
 type heldBack map[*Task][]*message.Message
 
 // release forwards what waited and need not any more.
-func (in *intake) release(ctx context.Context, out chan<- *message.Message, held heldBack) bool {
+func (in *intake) release(out chan<- *message.Message, end <-chan struct{}, held heldBack) bool {
 	for t, msgs := range held {
 		for len(msgs) > 0 && !t.ahead[in.input].Load() {
 			msg := msgs[0]
@@ -237,8 +254,8 @@ func (in *intake) release(ctx context.Context, out chan<- *message.Message, held
 				continue
 			}
 			b, _ := BatchFrom(msg.Context())
-			b.ticket = t.tickets.draw(msg)
-			if !forward(ctx, in.p.draining, msg, out) {
+			t.tickets.draw(b.ticket, msg)
+			if !forward(msg, out, end) {
 				return false
 			}
 		}
@@ -258,48 +275,30 @@ func (h heldBack) giveUp() {
 	}
 }
 
-// plain makes a message of a stock subscriber a batch of one.
-func (in *intake) plain(topic string, msg *message.Message) *Batch {
-	rec := Record{
-		Key:   []byte(msg.Metadata.Get(in.p.cfg.KeyFrom)),
-		Value: msg.Payload,
-		ID:    msg.UUID,
-		Time:  in.p.cfg.Now().UnixMilli(),
-	}
-	if len(msg.Metadata) > 0 {
-		rec.Headers = make([]Header, 0, len(msg.Metadata))
-		for k, v := range msg.Metadata {
-			rec.Headers = append(rec.Headers, Header{k, v})
-		}
-	}
-	return &Batch{Partition: Partition{Topic: topic}, Records: []Record{rec}}
-}
-
 // sendTick sends an empty envelope through the same middlewares, in order with
 // the records (T9).
-func (in *intake) sendTick(ctx context.Context, t *Task, out chan<- *message.Message) bool {
+func (in *intake) sendTick(ctx context.Context, t *Task, out chan<- *message.Message, end <-chan struct{}) bool {
 	if t.isClosed() {
 		return true // fenced, and its source has not taken it away yet
 	}
 	if last := t.ticked; last != nil && !isClosed(last.Acked()) && !isClosed(last.Nacked()) {
 		return true // one that waits for its turn is enough
 	}
-	b := &Batch{Partition: Partition{Topic: in.reg.handler.Inputs()[0], Index: t.id.Partition}, task: t, tick: true}
+	b := &Batch{Partition: Partition{Topic: in.reg.handler.Inputs()[0], Index: t.id.Partition}, task: t, ticket: new(ticket), tick: true}
 	msg := NewEnvelope(ctx, b)
 	t.ticked = msg
-	b.ticket = t.tickets.draw(msg)
-	return forward(ctx, in.p.draining, msg, out)
+	t.tickets.draw(b.ticket, msg)
+	return forward(msg, out, end)
 }
 
-func forward(ctx context.Context, draining <-chan struct{}, msg *message.Message, out chan<- *message.Message) bool {
+func forward(msg *message.Message, out chan<- *message.Message, end <-chan struct{}) bool {
 	select {
 	case out <- msg:
 		return true
-	case <-ctx.Done():
-	case <-draining:
+	case <-end:
+		msg.Nack()
+		return false
 	}
-	msg.Nack()
-	return false
 }
 
 // registration is a handler in a processor.

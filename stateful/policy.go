@@ -57,19 +57,20 @@ type Breaker interface {
 // success nor as failure.
 var ErrNoOutcome = errors.New("stateful: the attempt has no outcome")
 
-type policyKey struct{}
-
 // WithPolicy returns a context whose policy is that of ctx changed by f.
 func WithPolicy(ctx context.Context, f func(*Policy)) context.Context {
-	p := PolicyFrom(ctx)
-	f(&p)
-	return context.WithValue(ctx, policyKey{}, &p)
+	c := &envelopeContext{Context: ctx}
+	if outer := envelopeOf(ctx); outer != nil {
+		c.batch, c.policy = outer.batch, outer.policy
+	}
+	f(&c.policy)
+	return c
 }
 
 // PolicyFrom returns the policy in ctx, the zero Policy when there is none.
 func PolicyFrom(ctx context.Context) Policy {
-	if p, ok := ctx.Value(policyKey{}).(*Policy); ok {
-		return *p
+	if c := envelopeOf(ctx); c != nil {
+		return c.policy
 	}
 	return Policy{}
 }

@@ -22,11 +22,12 @@ type ticket struct {
 	prev   atomic.Pointer[ticket]
 	msg    *message.Message
 	ctx    context.Context // the message's own, when the ticket was drawn
-	passed chan struct{}   // closed when the next ticket may go
+	passed atomic.Bool     // the next ticket may go
 
-	// Used by whoever runs the message; a middleware may run it again.
-	done   bool // passed is closed
-	gaveUp error
+	mu   sync.Mutex
+	wake chan struct{} // closed when passed, once someone waits for it
+
+	gaveUp error // used by whoever runs the message; a middleware may run it again
 }
 
 // await returns when it is this ticket's turn. It watches the ticket before it:
@@ -39,14 +40,16 @@ func (t *ticket) await(ctx context.Context) error {
 	if p == nil {
 		return nil
 	}
-	select {
-	case <-p.passed: // as a rule; asking a context for its Done allocates
-		t.prev.Store(nil)
-		return nil
-	default:
+	if !p.passed.Load() {
+		return t.wait(ctx, p)
 	}
+	t.prev.Store(nil)
+	return nil
+}
+
+func (t *ticket) wait(ctx context.Context, p *ticket) error {
 	select {
-	case <-p.passed:
+	case <-p.passes():
 	case <-p.msg.Acked():
 	case <-p.msg.Nacked():
 	case <-p.ctx.Done():
@@ -75,10 +78,25 @@ func (t *ticket) lost() error {
 
 // pass lets the next one go.
 func (t *ticket) pass() {
-	if !t.done {
-		t.done = true
-		close(t.passed)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.passed.Swap(true) && t.wake != nil {
+		close(t.wake)
 	}
+}
+
+// passes returns a channel that is closed when the ticket has passed. As a rule it
+// has before anyone waits, and there is none.
+func (t *ticket) passes() <-chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.wake == nil {
+		t.wake = make(chan struct{})
+		if t.passed.Load() {
+			close(t.wake)
+		}
+	}
+	return t.wake
 }
 
 type ticketState int
@@ -93,10 +111,13 @@ const (
 // state says what became of a ticket. Who passes does so before the message is acked, and
 // its context may end as soon as that is.
 func (t *ticket) state() ticketState {
+	if t.passed.Load() {
+		return hasPassed
+	}
 	done := isClosed(t.ctx.Done())
 	acked, nacked := isClosed(t.msg.Acked()), isClosed(t.msg.Nacked())
 	switch {
-	case isClosed(t.passed):
+	case t.passed.Load():
 		return hasPassed
 	case acked:
 		return swallowed
@@ -122,23 +143,27 @@ type lane struct {
 	failed atomic.Uint64 // every ticket up to this number is given up
 }
 
-// draw gives msg its place behind the last one that was not given up: what comes after
-// a nack is a redelivery.
-func (l *lane) draw(msg *message.Message) *ticket {
-	t := &ticket{lane: l, msg: msg, ctx: msg.Context(), passed: make(chan struct{})}
+// draw makes t the ticket of msg, whose place is behind the last one that was not given
+// up: what comes after a nack is a redelivery.
+func (l *lane) draw(t *ticket, msg *message.Message) {
+	t.lane, t.msg, t.ctx = l, msg, msg.Context()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	t.number = 1
 	if l.last != nil {
 		t.number = l.last.number + 1
 	}
-	p := l.last
-	for p != nil && p.state() == givenUp {
-		p = p.prev.Load()
+	for p := l.last; p != nil; p = p.prev.Load() {
+		s := p.state()
+		if s == givenUp {
+			continue
+		}
+		if s != hasPassed {
+			t.prev.Store(p)
+		}
+		break
 	}
-	t.prev.Store(p)
 	l.last = t
-	return t
 }
 
 // inHand reports whether a message of a topic waits behind t.
