@@ -327,6 +327,7 @@ func (p *Processor) shutdown(ctx context.Context) error {
 	p.mu.Lock()
 	p.closed = true
 	p.mu.Unlock()
+	p.crew.close()
 	for _, t := range p.tasksOf(nil) {
 		err = errors.Join(err, t.finishUp(ctx))
 	}

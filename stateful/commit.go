@@ -15,7 +15,8 @@ import (
 // fails, so do all behind it (T1).
 type flight struct {
 	seq       uint64
-	life      uint64 // of the task, when it was submitted
+	life      uint64          // of the task, when it was submitted
+	ctx       context.Context // without an end
 	pending   Pending
 	outbox    TaskOutbox // of the time of the commit: the task may have been opened again since
 	buf       buffer
@@ -65,7 +66,8 @@ func (t *Task) submit(ctx context.Context) (_ *flight, err error) {
 		return nil, err
 	}
 	t.trim(tx)
-	f := &flight{seq: t.seq + 1, outbox: t.outbox}
+	// The commit must not be cut short by a context that ends: its outcome would be unknown (F2).
+	f := &flight{seq: t.seq + 1, outbox: t.outbox, ctx: context.WithoutCancel(ctx)}
 	c := Commit{Seq: f.seq}
 	if t.outbox != nil {
 		c.Joined, f.rows = t.outbox.Join(tx.rows)
@@ -84,8 +86,7 @@ func (t *Task) submit(ctx context.Context) (_ *flight, err error) {
 	if len(f.rows) == 0 { // what joined the commit is done when the commit is
 		f.buf.rows, f.buf.rowMem = tx.rows, tx.rowMem
 	}
-	// The commit must not be cut short by a context that ends: its outcome would be unknown (F2).
-	f.pending = t.store.Submit(context.WithoutCancel(ctx), c)
+	f.pending = t.store.Submit(f.ctx, c)
 	t.seq++
 	t.changed = false
 	t.mu.Lock()
@@ -95,10 +96,17 @@ func (t *Task) submit(ctx context.Context) (_ *flight, err error) {
 	if n := len(t.buffers); n > 0 {
 		next, t.buffers = t.buffers[n-1], t.buffers[:n-1]
 	}
+	var oldest *flight
+	if len(t.inflight) > maxInflight {
+		oldest = t.inflight[0]
+	}
 	t.mu.Unlock()
 	tx.reset(next)
-	if err := t.bound(ctx); err != nil {
-		return nil, err
+	if oldest != nil {
+		// So that they are bounded; and so it also finds out that they fail.
+		if err := t.await(oldest); err != nil {
+			return nil, err
+		}
 	}
 	return f, nil
 }
@@ -106,21 +114,6 @@ func (t *Task) submit(ctx context.Context) (_ *flight, err error) {
 // maxInflight is how many commits of a task may be on their way. The batches that a source
 // delivers at once need few; an advance over many commits would hold all of them.
 const maxInflight = 16
-
-// bound waits for the oldest commit when too many are on their way, and so also finds out that
-// they fail.
-func (t *Task) bound(ctx context.Context) error {
-	t.mu.Lock()
-	var oldest *flight
-	if len(t.inflight) > maxInflight {
-		oldest = t.inflight[0]
-	}
-	t.mu.Unlock()
-	if oldest == nil {
-		return nil
-	}
-	return t.await(ctx, oldest)
-}
 
 // breakdown makes err the task's: the state in memory is no longer that of the
 // store, so the task is opened again.
@@ -231,8 +224,8 @@ func token(c Commit) uint64 {
 
 // await waits until f is durable, then publishes what became durable with it, in
 // order. Many may wait at once.
-func (t *Task) await(ctx context.Context, f *flight) error {
-	err := f.pending.Wait(context.WithoutCancel(ctx))
+func (t *Task) await(f *flight) error {
+	err := f.pending.Wait(f.ctx)
 	if err != nil {
 		if !t.failed(f, err) {
 			// To open the task again fences what was on its way: not another owner.
@@ -254,8 +247,7 @@ func (t *Task) landed(f *flight) {
 	defer t.mu.Unlock()
 	for len(t.inflight) > 0 && t.inflight[0].seq <= f.seq {
 		g := t.inflight[0]
-		t.inflight[0] = nil
-		t.inflight = t.inflight[1:]
+		t.inflight = slices.Delete(t.inflight, 0, 1) // few, and the slice keeps its memory
 		if g.outbox != nil && (len(g.rows) > 0 || len(g.prepared) > 0) {
 			g.outbox.Push(g.rows, g.prepared)
 		}
@@ -287,7 +279,7 @@ func (t *Task) failed(f *flight, err error) bool {
 	}
 	for i, g := range t.inflight {
 		if g == f {
-			t.inflight = t.inflight[:i]
+			t.inflight = slices.Delete(t.inflight, i, len(t.inflight))
 			break
 		}
 	}

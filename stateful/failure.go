@@ -144,7 +144,7 @@ func (t *Task) pause(ctx context.Context, d time.Duration) error {
 	if t.changed {
 		f, err := t.submit(ctx)
 		if err == nil {
-			err = t.await(ctx, f)
+			err = t.await(f)
 		}
 		if err != nil {
 			return err

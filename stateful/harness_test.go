@@ -114,6 +114,7 @@ type sink struct {
 	closed  bool
 	openErr error
 	opened  *taskSink // the last one
+	push    func()    // before anything is taken
 }
 
 func newSink() *sink {
@@ -180,6 +181,9 @@ func (o *taskSink) Prepare(context.Context, []stateful.Row) ([]stateful.Prepared
 }
 func (o *taskSink) Abort(context.Context, []stateful.Prepared) {}
 func (o *taskSink) Push(rows []stateful.Row, _ []stateful.Prepared) {
+	if o.s.push != nil {
+		o.s.push()
+	}
 	o.s.mu.Lock()
 	defer o.s.mu.Unlock()
 	if o.closed {

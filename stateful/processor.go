@@ -24,6 +24,7 @@ type Processor struct {
 	closing  sync.Once
 	intakes  sync.WaitGroup
 	tenures  sync.WaitGroup
+	crew     crew
 
 	mu      sync.Mutex
 	regs    []*registration
@@ -52,6 +53,7 @@ func NewProcessor(c Config) (*Processor, error) {
 	p.taking, p.drain = context.WithCancel(context.Background())
 	p.working, p.worked = context.WithCancel(context.Background())
 	p.draining, p.drained = p.taking.Done(), p.working.Done()
+	p.crew.p = p
 	return p, nil
 }
 
@@ -84,18 +86,21 @@ func (p *Processor) Tick(ctx context.Context, handler string) error {
 	return errors.Join(errs...)
 }
 
-// handle is the router's handler function.
+// handle is the router's handler function. It leaves all to the crew: see there.
 func (p *Processor) handle(reg *registration, msg *message.Message) error {
 	ctx := msg.Context()
-	b, ok := BatchFrom(ctx)
-	if !ok || b.ticket == nil {
-		p.stop(fmt.Errorf("stateful: handler %q: %w", reg.name, ErrContextLost))
-		return ErrContextLost
+	if b, ok := BatchFrom(ctx); ok && b.ticket != nil {
+		return p.crew.run(ctx, b)
 	}
-	// Not looked up by its name: a task that was revoked meanwhile must stay closed.
-	return p.process(ctx, b.task, b)
+	return p.contextLost(reg)
 }
 
+func (p *Processor) contextLost(reg *registration) error {
+	p.stop(fmt.Errorf("stateful: handler %q: %w", reg.name, ErrContextLost))
+	return ErrContextLost
+}
+
+// process does a batch when it is its turn, and returns once what it did is durable.
 func (p *Processor) process(ctx context.Context, t *Task, b *Batch) error {
 	if !p.enter() {
 		return ErrClosed
@@ -115,7 +120,7 @@ func (p *Processor) process(ctx context.Context, t *Task, b *Batch) error {
 			b.ticket.pass()
 		}
 		if f != nil {
-			err = t.await(ctx, f)
+			err = t.await(f)
 		}
 	}
 	if err != nil {

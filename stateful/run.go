@@ -249,7 +249,7 @@ func (t *Task) keep(ctx context.Context, b *Batch) error {
 	if err != nil {
 		return err
 	}
-	return t.await(ctx, f)
+	return t.await(f)
 }
 
 // advanceError is a failure after the record in hand was done with.

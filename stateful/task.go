@@ -341,7 +341,7 @@ func (t *Task) close(ctx context.Context, why error) error {
 	defer t.give()
 	var err error
 	if f, _ := t.lastFlight(); f != nil { // one that failed was told to whoever waited for it
-		err = t.await(ctx, f)
+		err = t.await(f)
 	}
 	t.mu.Lock()
 	if t.closed == nil {
@@ -372,7 +372,7 @@ func (t *Task) publishAll(ctx context.Context) error {
 	}
 	f, err := t.lastFlight()
 	if f != nil {
-		err = t.await(ctx, f)
+		err = t.await(f)
 	}
 	if err != nil {
 		return err
@@ -386,7 +386,7 @@ func (t *Task) publishAll(ctx context.Context) error {
 	if f, err = t.submit(ctx); err != nil {
 		return err
 	}
-	return t.await(ctx, f)
+	return t.await(f)
 }
 
 func (t *Task) isBroken() bool {

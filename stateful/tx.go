@@ -49,6 +49,8 @@ type Tx struct {
 	eventTime int64
 	firing    int64 // time of the firing or event-time timer in hand, else NoTime
 
+	wanted [1]string // memory for the key of a lookup
+
 	now   time.Time // sampled once
 	fault error     // of the store, whatever the handler made of it
 }
@@ -173,7 +175,8 @@ func (tx *Tx) get(ctx context.Context, key string) ([]byte, error) {
 	if i, ok := tx.index[key]; ok {
 		return slices.Clone(tx.writes[i].Value), nil
 	}
-	vals, err := tx.t.store.Get(ctx, key)
+	tx.wanted[0] = key
+	vals, err := tx.t.store.Get(ctx, tx.wanted[:]...)
 	if err != nil {
 		return nil, tx.faulty("read state", err)
 	}
