@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,16 +16,21 @@ import (
 // oneAtATime is a half-open breaker: it lets one attempt through and no other before it knows
 // that one's outcome.
 type oneAtATime struct {
+	mu       sync.Mutex
 	busy     bool
 	outcomes []string
 }
 
 func (b *oneAtATime) Allow() (func(error), time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if b.busy {
 		return nil, time.Second
 	}
 	b.busy = true
 	return func(err error) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
 		b.busy = false
 		if err == nil {
 			b.outcomes = append(b.outcomes, "done")
@@ -87,7 +93,9 @@ func TestOpenBreakerHoldsFirings(t *testing.T) {
 			wantErr(t, r.p.Ready(), "breaker")
 			r.want("out: a 1") // what is done is committed
 			time.Sleep(time.Minute)
+			b.mu.Lock()
 			b.busy = false
+			b.mu.Unlock()
 		}()
 		r.send("a 1")
 		r.want("out: a 1", "out: timer")
@@ -108,6 +116,8 @@ func (b opensAfter) Allow() (func(error), time.Duration) {
 	}
 	return func(err error) {
 		done(err)
+		b.mu.Lock()
+		defer b.mu.Unlock()
 		b.busy = len(b.outcomes) == b.n
 	}, 0
 }
