@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -143,7 +144,7 @@ func (p *publisher) publish(ctx context.Context, topic string, msgs []*message.M
 
 // message copies the row: a publisher may keep what it is given.
 func (p *publisher) message(ctx context.Context, row *stateful.Row, uuid string) *message.Message {
-	m := message.NewMessage(uuid, append(make([]byte, 0, len(row.Payload)), row.Payload...))
+	m := message.NewMessage(uuid, slices.Clone(row.Payload))
 	for _, h := range row.Headers {
 		m.Metadata[strings.Clone(h.Key)] = strings.Clone(h.Value)
 	}

@@ -50,6 +50,7 @@ var (
 		Headers: []Header{{"a", "1"}, {"a", ""}},
 	}
 	rowWithLittle = Row{Seq: 1, Topic: "out", Key: []byte{}, Payload: []byte{}, Time: NoTime}
+	rowOfNil      = Row{Seq: 1, Topic: "out", Time: NoTime}
 	aTimer        = Timer{Kind: ProcessingTime, Time: -2, Namespace: "reminders", Key: "ana"}
 	aHandle       = Prepared{Sink: "bank", Seq: 258, Handle: []byte{0, 1, 255}}
 )
@@ -104,8 +105,11 @@ func goldens(t *testing.T) []golden {
 		{"v2-meta", Entry{spaceMeta, metaWithAll.append(nil)}, metaIs(metaWithAll)},
 		{"v2-meta-new", Entry{spaceMeta, metaOfANewTask.append(nil)}, metaIs(metaOfANewTask)},
 		{"v2-meta-silence", Entry{spaceMeta, metaOfSilence.append(nil)}, metaIs(metaOfSilence)},
-		{"v1-row", Entry{rowKey(258), appendRow(nil, &rowWithAll)}, rowIs(rowWithAll)},
-		{"v1-row-little", Entry{rowKey(1), appendRow(nil, &rowWithLittle)}, rowIs(rowWithLittle)},
+		{"v1-row", Entry{}, rowIs(rowWithAll)},
+		{"v1-row-little", Entry{}, rowIs(rowWithLittle)},
+		{"v2-row", Entry{rowKey(258), appendRow(nil, &rowWithAll)}, rowIs(rowWithAll)},
+		{"v2-row-little", Entry{rowKey(1), appendRow(nil, &rowWithLittle)}, rowIs(rowWithLittle)},
+		{"v2-row-tombstone", Entry{rowKey(1), appendRow(nil, &rowOfNil)}, rowIs(rowOfNil)},
 		{"v1-timer", Entry{timerKey(aTimer), []byte{}}, func(t *testing.T, e Entry) {
 			got, err := parseTimerKey(e.Key)
 			same(t, err, got, aTimer)

@@ -144,6 +144,21 @@ func (r *reader) bytes() []byte {
 	return v
 }
 
+// nullable reads what appendNullable wrote.
+func (r *reader) nullable() []byte {
+	n := r.uvarint()
+	if n == 0 {
+		return nil
+	}
+	if n--; n > uint64(len(r.b)) {
+		r.b, r.err = nil, errShort
+		return nil
+	}
+	v := r.b[:n:n]
+	r.b = r.b[n:]
+	return v
+}
+
 func (r *reader) string() string { return string(r.bytes()) }
 
 // count reads a number of elements, each at least size bytes long.
@@ -207,20 +222,28 @@ func parseMeta(b []byte) (meta, error) {
 	return m, r.end("the task's own entry")
 }
 
-const rowVersion = 1
+// rowVersion 1 did not tell a key or payload that is nil from an empty one.
+const rowVersion = 2
 
 // appendRow encodes a row without its sequence, which is its key.
 func appendRow(b []byte, row *Row) []byte {
 	b = append(b, rowVersion)
 	b = appendString(b, row.Topic)
 	b = binary.AppendVarint(b, row.Time)
-	b = append(binary.AppendUvarint(b, uint64(len(row.Key))), row.Key...)
-	b = append(binary.AppendUvarint(b, uint64(len(row.Payload))), row.Payload...)
+	b = appendNullable(appendNullable(b, row.Key), row.Payload)
 	b = binary.AppendUvarint(b, uint64(len(row.Headers)))
 	for _, h := range row.Headers {
 		b = appendString(appendString(b, h.Key), h.Value)
 	}
 	return b
+}
+
+// appendNullable appends 0 for nil, else the length + 1 and the bytes.
+func appendNullable(b, v []byte) []byte {
+	if v == nil {
+		return append(b, 0)
+	}
+	return append(binary.AppendUvarint(b, uint64(len(v))+1), v...)
 }
 
 // parseRow decodes a row that shares no memory with b.
@@ -229,10 +252,16 @@ func parseRow(key string, b []byte) (Row, error) {
 		return Row{}, fmt.Errorf("outbox row %x cannot be read: its key has %d bytes", key, len(key))
 	}
 	r := &reader{b: slices.Clone(b)}
-	if v := r.byte(); v != rowVersion {
+	v := r.byte()
+	if v < 1 || v > rowVersion {
 		return Row{}, fmt.Errorf("an outbox row has format %d, this program knows %d: use the program that wrote it, or a newer one", v, rowVersion)
 	}
-	row := Row{Seq: uint64(ParseOrdered(key[1:])), Topic: r.string(), Time: r.varint(), Key: r.bytes(), Payload: r.bytes()}
+	row := Row{Seq: uint64(ParseOrdered(key[1:])), Topic: r.string(), Time: r.varint()}
+	if v == 1 {
+		row.Key, row.Payload = r.bytes(), r.bytes()
+	} else {
+		row.Key, row.Payload = r.nullable(), r.nullable()
+	}
 	for range r.count(2) {
 		row.Headers = append(row.Headers, Header{Key: r.string(), Value: r.string()})
 	}

@@ -265,10 +265,18 @@ func (tx *Tx) Emit(row Row) error {
 		tx.rows = tx.rows[:n]
 		return Permanent(fmt.Errorf("emit to %q: %w", row.Topic, err))
 	}
+	if tx.rowMem == nil {
+		tx.rowMem = []byte{} // a slice of nothing would be nil
+	}
 	at := len(tx.rowMem)
 	tx.rowMem = append(append(tx.rowMem, row.Key...), row.Payload...)
 	mem := tx.rowMem[at:len(tx.rowMem):len(tx.rowMem)]
-	r.Key, r.Payload = mem[:len(row.Key):len(row.Key)], mem[len(row.Key):]
+	if row.Key != nil {
+		r.Key = mem[:len(row.Key):len(row.Key)]
+	}
+	if row.Payload != nil { // one that is nil is a tombstone
+		r.Payload = mem[len(row.Key):]
+	}
 	r.Headers = slices.Clone(row.Headers)
 	r.Seq = tx.t.meta.nextRow + uint64(n)
 	return nil
