@@ -11,8 +11,8 @@ import (
 // Aggregate folds the events E of a window into one value A. Its functions must be
 // pure: they may be called again for the same event after a failure.
 //
-// A ready-made one comes from [Count], [Sum], [Mean], [Min], [Max] or [All]. An own one needs Fold;
-// the rest may be left out.
+// A ready-made one comes from [Count], [Sum], [Mean], [Min], [Max], [DistinctCount], [Quantiles], [First], [Last], [TopK],
+// [List], [Reduce], or [All], which composes them. An own one needs Fold; the rest may be left out.
 type Aggregate[E, A any] struct {
 	// Init returns the value of a window without events. Defaults to the zero value.
 	Init func() A
@@ -26,16 +26,19 @@ type Aggregate[E, A any] struct {
 	fault error
 }
 
-// part is a ready-made aggregate as a part of [All].
+// part is a ready-made aggregate as a part of [All]: a number, or an object.
 type part[E any] struct {
-	kind kind
-	of   func(E) float64
+	kind  kind
+	fault error
+	of    func(E) float64
+	fold  func(old object, event E) (object, error)
+	merge func(a, b object) (object, error)
 }
 
-func (a Aggregate[E, A]) numeric() part[E] { return a.part }
+func (a Aggregate[E, A]) asPart() part[E] { return a.part }
 
-// Numeric is satisfied by the aggregates that [All] composes.
-type Numeric[E any] interface{ numeric() part[E] }
+// Composable is satisfied by the aggregates that [All] composes.
+type Composable[E any] interface{ asPart() part[E] }
 
 // Count counts events.
 func Count[E any]() Aggregate[E, int64] {
@@ -59,7 +62,7 @@ func Sum[E any](of func(E) float64) Aggregate[E, float64] {
 			return add(sum, n)
 		},
 		Merge: add,
-		part:  part[E]{sumKind, of},
+		part:  numberPart(sumKind, "Sum", of),
 		fault: numberFault("Sum", of),
 	}
 }
@@ -76,7 +79,7 @@ func Mean[E any](of func(E) float64) Aggregate[E, Average] {
 			return a.plus(Average{Sum: n, Count: 1})
 		},
 		Merge: Average.plus,
-		part:  part[E]{meanKind, of},
+		part:  numberPart(meanKind, "Mean", of),
 		fault: numberFault("Mean", of),
 	}
 }
@@ -84,15 +87,15 @@ func Mean[E any](of func(E) float64) Aggregate[E, Average] {
 // Min is the least of(event). NaN and infinities are permanent errors; -0 and 0 are equal, and the
 // first to come stays.
 func Min[E any](of func(E) float64) Aggregate[E, float64] {
-	return extreme(part[E]{minKind, of}, "Min", math.Inf(1), lesser)
+	return extreme(numberPart(minKind, "Min", of), math.Inf(1), lesser)
 }
 
 // Max is the greatest of(event), with the rules of [Min].
 func Max[E any](of func(E) float64) Aggregate[E, float64] {
-	return extreme(part[E]{maxKind, of}, "Max", math.Inf(-1), greater)
+	return extreme(numberPart(maxKind, "Max", of), math.Inf(-1), greater)
 }
 
-func extreme[E any](p part[E], name string, none float64, pick func(a, b float64) float64) Aggregate[E, float64] {
+func extreme[E any](p part[E], none float64, pick func(a, b float64) float64) Aggregate[E, float64] {
 	return Aggregate[E, float64]{
 		Init: func() float64 { return none },
 		Fold: func(best float64, event E) (float64, error) {
@@ -104,7 +107,7 @@ func extreme[E any](p part[E], name string, none float64, pick func(a, b float64
 		},
 		Merge: func(a, b float64) (float64, error) { return pick(a, b), nil },
 		part:  p,
-		fault: numberFault(name, p.of),
+		fault: p.fault,
 	}
 }
 
@@ -120,6 +123,10 @@ func greater(a, b float64) float64 {
 		return b
 	}
 	return a
+}
+
+func numberPart[E any](k kind, name string, of func(E) float64) part[E] {
+	return part[E]{kind: k, of: of, fault: numberFault(name, of)}
 }
 
 func numberFault[E any](name string, of func(E) float64) error {

@@ -2,7 +2,6 @@ package handlers_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -151,35 +150,4 @@ func TestAllInAWindowSurvivesARestart(t *testing.T) {
 	if got, want := e.brief(), []string{`a 0-10 {"count":3,"mean":6,"max":9}`}; !slices.Equal(got, want) {
 		t.Errorf("published %q, want %q", got, want)
 	}
-}
-
-// What is encoded is decoded to the same, and no bytes make decoding panic.
-func FuzzValuesState(f *testing.F) {
-	all := handlers.All(handlers.Count[float64](), handlers.Mean(number), handlers.Max(number))
-	v, _ := all.Fold(all.Init(), 4)
-	b, _ := v.AppendBinary(nil)
-	f.Add(b)
-	f.Add([]byte{7, 1, 2, 3, 4, 5, 1, 2})
-	f.Add([]byte{200})
-	f.Fuzz(func(t *testing.T, b []byte) {
-		var v handlers.Values
-		if v.UnmarshalBinary(b) == nil {
-			out, err := v.AppendBinary(nil)
-			var again handlers.Values
-			if err == nil {
-				err = again.UnmarshalBinary(out)
-			}
-			if err != nil || fmt.Sprint(again) != fmt.Sprint(v) {
-				t.Errorf("%v came back as %v (%v)", v, again, err)
-			}
-		}
-		var a handlers.Average
-		if a.UnmarshalBinary(b) == nil {
-			out, _ := a.AppendBinary(nil)
-			var again handlers.Average
-			if err := again.UnmarshalBinary(out); err != nil || fmt.Sprint(again) != fmt.Sprint(a) {
-				t.Errorf("%v came back as %v (%v)", a, again, err)
-			}
-		}
-	})
 }

@@ -2,11 +2,9 @@ package handlers
 
 import (
 	"bytes"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
 
@@ -26,24 +24,39 @@ const (
 	meanKind
 	minKind
 	maxKind
+	distinctKind
+	quantilesKind
+	firstKind
+	lastKind
+	topKind
+	listKind
+	reduceKind
 	// ready marks a mean that was read from JSON: the number is the mean itself.
 	ready kind = 0x80
 )
 
-var kindNames = [...]string{countKind: "count", sumKind: "sum", meanKind: "mean", minKind: "min", maxKind: "max"}
+var kindNames = [...]string{
+	countKind: "count", sumKind: "sum", meanKind: "mean", minKind: "min", maxKind: "max", distinctKind: "distinct",
+	quantilesKind: "quantiles", firstKind: "first", lastKind: "last", topKind: "top", listKind: "list", reduceKind: "reduce",
+}
 
-// Values is the value of [All]: one number per part, in order. It needs no memory
-// besides itself. Its JSON is an object in the order of the parts,
-// {"count":3,"mean":2.5,"max":9}; the second part of a kind is called max_2, and so on.
+// object reports whether the value is not one number.
+func (k kind) object() bool { return k >= distinctKind && k <= reduceKind }
+
+// Values is the value of [All]: what each part has, in order. Numbers need no memory besides it. Its JSON is
+// an object in the order of the parts, {"count":3,"mean":2.5,"max":9}; the second part of a kind is called
+// max_2, and so on.
 type Values struct {
 	kinds [MaxParts]kind // noKind behind the last
 	count int64          // of events, which every part saw
 	nums  [MaxParts]float64
+	objs  *objects // never changed; nil when there are none
 }
 
-// All composes aggregates that [Count], [Sum], [Mean], [Min] and [Max] returned, 1 to [MaxParts] of
-// them, into one whose value has the numbers of all. An event that one of them refuses changes none.
-func All[E any](parts ...Numeric[E]) Aggregate[E, Values] {
+// All composes ready-made aggregates, 1 to [MaxParts] of them, into one whose value has those of all. An event that one
+// of them refuses changes none. Parts that are no numbers ([DistinctCount] and all that follow in
+// the list of this package) are copied for each event, and stored as JSON where their type is the user's.
+func All[E any](parts ...Composable[E]) Aggregate[E, Values] {
 	var zero Values
 	var errs []error
 	if len(parts) == 0 || len(parts) > MaxParts {
@@ -51,19 +64,19 @@ func All[E any](parts ...Numeric[E]) Aggregate[E, Values] {
 	}
 	of := make([]part[E], min(len(parts), MaxParts))
 	for i := range of {
-		of[i] = parts[i].numeric()
+		of[i] = parts[i].asPart()
 		zero.kinds[i] = of[i].kind
 		switch {
 		case of[i].kind == noKind:
-			errs = append(errs, fmt.Errorf("part %d of All is none of Count, Sum, Mean, Min and Max: make a Fold of your own for it", i+1))
-		case of[i].kind != countKind:
-			errs = append(errs, numberFault("part "+strconv.Itoa(i+1)+" of All", of[i].of))
+			errs = append(errs, fmt.Errorf("part %d of All is no ready-made aggregate: make a Fold of your own for it", i+1))
+		case of[i].fault != nil:
+			errs = append(errs, fmt.Errorf("part %d of All: %w", i+1, of[i].fault))
 		}
 	}
 	return Aggregate[E, Values]{
 		Init:  func() Values { return zero },
 		Fold:  func(v Values, event E) (Values, error) { return foldAll(v, zero.kinds, of, event) },
-		Merge: mergeAll,
+		Merge: func(a, b Values) (Values, error) { return mergeAll(a, b, zero.kinds, of) },
 		fault: errors.Join(errs...),
 	}
 }
@@ -72,8 +85,18 @@ func foldAll[E any](v Values, kinds [MaxParts]kind, parts []part[E], event E) (V
 	if v.kinds != kinds {
 		return v, errOtherParts(v.kinds, kinds)
 	}
+	var objs *objects
 	for i := range parts {
-		if parts[i].kind == countKind {
+		switch {
+		case parts[i].kind == countKind:
+			continue
+		case parts[i].kind.object():
+			objs = v.ownObjects(objs)
+			o, err := parts[i].fold(objs[i], event)
+			if err != nil {
+				return v, err
+			}
+			objs[i] = o
 			continue
 		}
 		n, err := finite(parts[i].of(event))
@@ -84,26 +107,56 @@ func foldAll[E any](v Values, kinds [MaxParts]kind, parts []part[E], event E) (V
 			return v, err
 		}
 	}
+	if objs != nil {
+		v.objs = objs
+	}
 	v.count++
 	return v, nil
 }
 
-func mergeAll(a, b Values) (Values, error) {
+// ownObjects returns a copy of the objects, once.
+func (v *Values) ownObjects(own *objects) *objects {
+	if own != nil {
+		return own
+	}
+	own = new(objects)
+	if v.objs != nil {
+		*own = *v.objs
+	}
+	return own
+}
+
+func mergeAll[E any](a, b Values, kinds [MaxParts]kind, parts []part[E]) (Values, error) {
 	switch {
 	case b.count == 0:
 		return a, nil
 	case a.count == 0:
 		return b, nil
-	case a.kinds != b.kinds:
-		return a, errOtherParts(b.kinds, a.kinds)
+	case a.kinds != kinds:
+		return a, errOtherParts(a.kinds, kinds)
+	case b.kinds != kinds:
+		return a, errOtherParts(b.kinds, kinds)
 	}
+	var objs *objects
 	for i, k := range a.kinds {
 		if k == noKind || k == countKind {
+			continue
+		}
+		if k.object() {
+			objs = a.ownObjects(objs)
+			o, err := parts[i].merge(objs[i], b.ownObjects(b.objs)[i])
+			if err != nil {
+				return a, err
+			}
+			objs[i] = o
 			continue
 		}
 		if err := a.take(i, b.nums[i]); err != nil {
 			return a, err
 		}
+	}
+	if objs != nil {
+		a.objs = objs
 	}
 	a.count += b.count
 	return a, nil
@@ -155,7 +208,8 @@ func (v Values) Len() int {
 func (v Values) Count() int64 { return v.count }
 
 // At returns the number of part i, counted from 0 in the order given to [All]; a
-// count as a float64, and the least of no events as 0. It panics when there is no such part.
+// count as a float64, and the least of no events as 0. Of a [Distinct] it is the count, of a [Distribution] the
+// median, and NaN of other parts that are no number: [Part] returns those. It panics when there is no such part.
 func (v Values) At(i int) float64 {
 	switch v.kinds[i] {
 	case noKind:
@@ -164,6 +218,9 @@ func (v Values) At(i int) float64 {
 		return float64(v.count)
 	case meanKind:
 		return Average{v.nums[i], v.count}.Mean()
+	}
+	if v.kinds[i].object() {
+		return v.number(i)
 	}
 	return v.nums[i]
 }
@@ -188,13 +245,23 @@ func (v Values) MarshalJSON() ([]byte, error) {
 			b = strconv.AppendInt(b, v.count, 10)
 			continue
 		}
-		n, err := json.Marshal(v.At(i))
+		n, err := v.partJSON(i)
 		if err != nil {
 			return nil, err
 		}
 		b = append(b, n...)
 	}
 	return append(b, '}'), nil
+}
+
+func (v Values) partJSON(i int) ([]byte, error) {
+	switch {
+	case !v.kinds[i].object():
+		return json.Marshal(v.At(i))
+	case v.objs == nil || v.objs[i] == nil:
+		return []byte("null"), nil
+	}
+	return v.objs[i].MarshalJSON()
 }
 
 // UnmarshalJSON implements [json.Unmarshaler]. The parts are those of the object, in its order.
@@ -215,11 +282,19 @@ func (v *Values) UnmarshalJSON(b []byte) error {
 		}
 		v.kinds[i] = k
 		into := any(&v.nums[i])
-		if k == countKind {
+		var raw json.RawMessage
+		switch {
+		case k == countKind:
 			into = &v.count
+		case k.object():
+			into = &raw
 		}
 		if err := d.Decode(into); err != nil {
 			return fmt.Errorf("read an aggregate: %q: %w", name, err)
+		}
+		if k.object() && string(raw) != "null" {
+			v.objs = v.ownObjects(v.objs)
+			v.objs[i] = unread(raw)
 		}
 	}
 	_, err := d.Token()
@@ -243,54 +318,4 @@ func indexOf(name string) int {
 		}
 	}
 	return -1
-}
-
-// AppendBinary implements [encoding.BinaryAppender]: the number of parts, a byte for the kind of
-// each, the count of events as a varint, and 8 bytes, little-endian, for each part that is no count.
-func (v *Values) AppendBinary(b []byte) ([]byte, error) {
-	n := v.Len()
-	b = append(b, byte(n))
-	for _, k := range v.kinds[:n] {
-		b = append(b, byte(k))
-	}
-	b = binary.AppendVarint(b, v.count)
-	for i, k := range v.kinds[:n] {
-		if k != countKind {
-			b = binary.LittleEndian.AppendUint64(b, math.Float64bits(v.nums[i]))
-		}
-	}
-	return b, nil
-}
-
-// UnmarshalBinary implements [encoding.BinaryUnmarshaler].
-func (v *Values) UnmarshalBinary(b []byte) error {
-	*v = Values{}
-	if len(b) == 0 || int(b[0]) > MaxParts || len(b) < 1+int(b[0]) {
-		return errStateShort
-	}
-	n := int(b[0])
-	for i, k := range b[1 : 1+n] {
-		if kind(k) == noKind || int(kind(k)&^ready) >= len(kindNames) {
-			return fmt.Errorf("the stored aggregate has a part of the unknown kind %d: use the program that wrote it, or a newer one", k)
-		}
-		v.kinds[i] = kind(k)
-	}
-	count, w := binary.Varint(b[1+n:])
-	if w <= 0 {
-		return errStateShort
-	}
-	v.count, b = count, b[1+n+w:]
-	for i, k := range v.kinds[:n] {
-		if k == countKind {
-			continue
-		}
-		if len(b) < 8 {
-			return errStateShort
-		}
-		v.nums[i], b = math.Float64frombits(binary.LittleEndian.Uint64(b)), b[8:]
-	}
-	if len(b) > 0 {
-		return errStateShort
-	}
-	return nil
 }

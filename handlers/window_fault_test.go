@@ -62,7 +62,7 @@ func TestValidateNamesEveryFault(t *testing.T) {
 		refused(t, handlers.Window[event, handlers.Values]{
 			Name: "x", From: "a", To: "b", Key: func(event) string { return "" }, Windows: window.Tumbling(time.Second),
 			Aggregate: handlers.All(handlers.Sum[event](nil), handlers.Aggregate[event, int]{}),
-		}, []string{"part 1 of All needs a function", "part 2 of All is none of"})
+		}, []string{"part 1 of All: Sum needs a function", "part 2 of All is no ready-made"})
 	})
 }
 
