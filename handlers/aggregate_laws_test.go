@@ -296,7 +296,7 @@ func TestAggregatesRefuseWhatTheyCannotTake(t *testing.T) {
 func second[A any](_ A, err error) error { return err }
 
 func TestFaultsOfAggregatesAreNamed(t *testing.T) {
-	type hidden struct{ n int }
+	type hidden struct{ n int } //nolint:unused // that is the point
 	keep := func(sample) hidden { return hidden{} }
 	refusedAll := func(part handlers.Composable[sample]) error {
 		return handlers.Window[sample, handlers.Values]{Aggregate: handlers.All(part)}.Validate()

@@ -123,7 +123,7 @@ func (h *stateTest) read(ctx context.Context, at stateful.Scope) (string, error)
 		}
 		s += fmt.Sprintf(" %s:%d", e.Key, e.Value)
 		if one, ok, err := h.tags.Get(ctx, at, e.Key); err != nil || !ok || one != e.Value {
-			return "", stateful.Permanent(fmt.Errorf("tag %s is %d, %v, %v", e.Key, one, ok, err))
+			return "", stateful.Permanent(fmt.Errorf("tag %s is %d, %v: %w", e.Key, one, ok, err))
 		}
 	}
 	s += " }"

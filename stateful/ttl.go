@@ -38,7 +38,7 @@ func (tx *Tx) expiryClock(clock TimerKind) int64 {
 
 // writtenAt returns the time from which what is written now lives.
 func (tx *Tx) writtenAt(clock TimerKind) (int64, error) {
-	at := int64(NoTime)
+	var at int64
 	switch {
 	case clock == ProcessingTime || tx.firing != NoTime:
 		return tx.expiryClock(clock), nil

@@ -145,6 +145,19 @@ func TestABusyEntryIsIndexedOnce(t *testing.T) {
 	}
 }
 
+// What is taken away, or is to be gone earlier, leaves nothing behind in the index.
+func TestDeletedEntriesLeaveTheIndex(t *testing.T) {
+	r := newRig(t, statesWith(time.Hour, 0))
+	r.send("100 put a x", "90 put a y", "100 append a p q", "100 tag a k 1", "100 add a 1")
+	if n := r.entries(); n["s"] != 6 || n["x"] != 6 {
+		t.Errorf("%v is stored, want 6 entries and as many keys of the index", n)
+	}
+	r.send("100 delete a", "100 clear a", "100 untagall a", "100 forget a")
+	if n := r.entries(); n["s"] != 0 || n["x"] != 0 {
+		t.Errorf("%v is left", n)
+	}
+}
+
 // An index that cannot be read is damage, and not skipped.
 func TestDamagedIndexIsSaid(t *testing.T) {
 	r := newRig(t, statesWith(time.Second, 0))
