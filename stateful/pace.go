@@ -41,7 +41,7 @@ type Paced interface{ Pace() Pace }
 
 // EndTeller is implemented by subscribers that have positions and know where their logs
 // end. Without it nobody can tell a silent input from one that lags, so IdleAfter and
-// FlushAfter are refused. A log answers from what it has stored; a client of a
+// FlushAfter are refused with a router. A log answers from what it has stored; a client of a
 // broker from what its last fetch said (Kafka: the high watermark; Redis Streams: a
 // blocking read that returned nothing), and false before there was one or after it failed.
 type EndTeller interface {
@@ -79,13 +79,13 @@ func (p *Processor) setPace(r *registration, byRouter bool) error {
 		r.idleAfter, r.maxSkew = 0, 0 // there is nothing to wait for
 	}
 	r.ender, _ = r.src.(EndTeller)
-	if !r.listens() {
+	if !r.listens() || !byRouter {
 		return errors.Join(errs...)
 	}
 	if r.traits.Position && r.ender == nil {
 		errs = append(errs, errors.New("IdleAfter and FlushAfter need a source that knows where its logs end (stateful.EndTeller), and this one does not: leave them 0"))
 	}
-	if byRouter && p.cfg.TickEvery < 0 {
+	if p.cfg.TickEvery < 0 {
 		errs = append(errs, errors.New("IdleAfter and FlushAfter are looked at with every tick: set TickEvery to 0 or more"))
 	}
 	return errors.Join(errs...)

@@ -90,6 +90,12 @@ func (a *attached) Subscribe(context.Context, string) (<-chan *message.Message, 
 	return nil, errors.New("only batches")
 }
 
+func (a *attached) AtEnd(p stateful.Partition, pos stateful.Position) bool {
+	a.s.mu.Lock()
+	defer a.s.mu.Unlock()
+	return pos.Offset == int64(len(a.s.logs[p]))
+}
+
 func (a *attached) SubscribeBatches(ctx context.Context, topic string) (<-chan *message.Message, error) {
 	out := make(chan *message.Message)
 	var wg sync.WaitGroup

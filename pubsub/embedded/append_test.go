@@ -310,13 +310,14 @@ func TestOnlyDurableRecordsAreDelivered(t *testing.T) {
 
 func onlyDurable(t *testing.T) {
 	l := memory(t, small())
-	ch, _ := attach(t, l, &owner{}, "t")
+	ch, a := attach(t, l, &owner{}, "t")
 	b := l.DB().NewBatch()
 	j := l.Joined(stateful.Producer{App: "a", Handler: "h"}, []stateful.Row{{Seq: 1, Topic: "t", Payload: []byte("0")}})
 	require.NoError(t, j.Join(batchWriter{b}))
 	require.NoError(t, l.DB().Apply(b, pebble.NoSync))
 	j.Applied(nil)
 	require.Empty(t, values(t, l, "t", 0))
+	require.False(t, a.AtEnd(stateful.Partition{Topic: "t"}, stateful.Position{}), "there is one more to come")
 	synctest.Wait()
 	select {
 	case m := <-ch:

@@ -18,6 +18,7 @@ var (
 	_ stateful.CommitListener  = (*Log)(nil)
 	_ stateful.BatchSubscriber = (*Attached)(nil)
 	_ stateful.EndTeller       = (*Attached)(nil)
+	_ stateful.EndTeller       = (*Log)(nil)
 	_ message.Subscriber       = (*Subscriber)(nil)
 )
 
@@ -111,9 +112,12 @@ func (s *Attached) Traits() stateful.SourceTraits {
 	return t
 }
 
+// AtEnd is that of the log.
+func (s *Attached) AtEnd(p stateful.Partition, pos stateful.Position) bool { return s.l.AtEnd(p, pos) }
+
 // AtEnd implements stateful.EndTeller. A record that is on its way to the disk is there already.
-func (s *Attached) AtEnd(p stateful.Partition, pos stateful.Position) bool {
-	at, err := s.l.partition(p.Topic, p.Index)
+func (l *Log) AtEnd(p stateful.Partition, pos stateful.Position) bool {
+	at, err := l.partition(p.Topic, p.Index)
 	if err != nil || pos.Log != "" && pos.Log != at.t.log {
 		return false
 	}

@@ -1,44 +1,118 @@
 package window_test
 
 import (
+	"fmt"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/pondage/pondage/stateful/window"
 )
 
-func TestWatermark(t *testing.T) {
-	type step struct {
-		input int
-		ts    int64
-		want  int64
+// A script is words "INPUT@TIME>WATERMARK", with a deed (idle, end, flush) in the place of a time
+// where it is none, and "-" for a watermark that has not begun.
+func play(t *testing.T, w *window.Watermark, script string) {
+	t.Helper()
+	for _, word := range strings.Fields(script) {
+		do, want, _ := strings.Cut(word, ">")
+		in, what, _ := strings.Cut(do, "@")
+		input, err := strconv.Atoi(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got int64
+		switch {
+		case what == "idle":
+			got = w.Idle(input)
+		case what == "end":
+			got = w.End(input)
+		case strings.HasPrefix(what, "flush"):
+			got = w.Flush(number(t, what[len("flush"):]))
+		default:
+			got = w.Observe(input, number(t, what))
+		}
+		if wm := number(t, want); got != wm || w.Now() != wm {
+			t.Errorf("after %s of %q the watermark is %d, Now %d, want %d", do, script, got, w.Now(), wm)
+		}
 	}
-	const end = window.Forever
+}
+
+func number(t *testing.T, s string) int64 {
+	t.Helper()
+	switch s {
+	case "-":
+		return window.Never
+	case "end":
+		return window.Forever
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestWatermark(t *testing.T) {
+	const first = window.Never
 	for _, tt := range []struct {
 		name   string
 		inputs int
 		delay  int64
-		steps  []step
+		script string
 	}{
-		{"vector 16: bound 20 and 100 give 79", 1, 20, []step{{0, 100, 79}}},
-		{"without a bound the millisecond before is closed", 1, 0, []step{{0, 10, 9}}},
-		{"an older event does not move it", 1, 0, []step{{0, 10, 9}, {0, 3, 9}}},
-		{"an input that was never heard holds it back", 2, 0, []step{{0, 100, window.Never}, {1, 5, 4}}},
-		{"the slowest input counts", 2, 0, []step{{0, 100, window.Never}, {1, 50, 49}, {1, 200, 99}}},
-		{"an ended input no longer counts", 2, 0, []step{{0, 100, window.Never}, {1, end, 99}, {0, 120, 119}}},
-		{"all inputs ended is the end of time", 2, 5, []step{{0, end, window.Never}, {1, end, window.Forever}}},
-		{"the first times there are do not overflow", 1, 10, []step{{0, window.Never + 3, window.Never}, {0, window.Never + 12, window.Never + 1}}},
+		{"vector 16: bound 20 and 100 give 79", 1, 20, "0@100>79"},
+		{"vectors 11 and 12: 10 closes what 9 does not", 1, 0, "0@3>2 0@9>8 0@10>9 0@5>9"},
+		{"vector 13: 15 has passed 14, and 14 has not", 1, 0, "0@3>2 0@14>13 0@5>13 0@15>14"},
+		{"vector 23: one event may pass many", 1, 0, "0@3>2 0@35>34"},
+		{"without a bound the millisecond before is closed", 1, 0, "0@10>9"},
+		{"an older event does not move it", 1, 0, "0@10>9 0@3>9"},
+		{"an input that was never heard holds it back", 2, 0, "0@100>- 1@5>4"},
+		{"the slowest input counts", 2, 0, "0@100>- 1@50>49 1@200>99"},
+		{"an ended input no longer counts", 2, 0, "0@100>- 1@end>99 0@120>119"},
+		{"all inputs ended is the end of time", 2, 5, "0@end>- 1@end>end"},
+		{"the first times there are do not overflow", 1, 10, fmt.Sprintf("0@%d>- 0@%d>%d", int64(first+3), int64(first+12), int64(first+1))},
+
+		{"vector 17: an idle input leaves, and counts once it has caught up", 2, 0, "0@51>- 1@11>10 1@idle>50 1@31>50 0@81>80 1@80>80 1@81>80 0@91>80 1@95>90"},
+		{"vector 18: when all are idle the highest counts", 2, 0, "0@51>- 1@11>10 1@idle>50 0@idle>50"},
+		{"so it does when the slowest is the last", 2, 0, "0@51>- 1@11>10 0@idle>10 1@idle>50"},
+		{"an input that is ahead counts as soon as it is heard", 2, 0, "0@51>- 1@11>10 0@idle>10 0@52>10 1@100>51"},
+		{"an old event too ends idleness", 2, 0, "0@51>- 1@11>10 0@idle>10 0@1>10 1@100>50"},
+		{"one that lags is not idle: the others do not flush", 2, 0, "0@51>- 1@11>10 1@idle>50 0@101>100 1@31>100 0@idle>100 0@201>200"},
+		{"and when it falls idle again they do", 3, 0, "0@51>- 1@11>- 2@301>10 1@idle>50 1@31>50 0@idle>300"},
+		{"an input that was never heard may be idle", 2, 0, "0@51>- 1@idle>50 0@101>100"},
+		{"all idle and never heard is no time", 2, 0, "0@idle>- 1@idle>- 0@5>4"},
+		{"one input alone has nobody to leave", 1, 0, "0@51>50 0@idle>50 0@61>60"},
+		{"an ended input is not the highest of idle ones", 2, 0, "0@51>- 1@end>50 0@idle>50 0@61>60"},
+		{"the last one ends while the others are idle", 3, 0, "0@51>- 1@31>- 2@11>10 0@idle>10 1@idle>10 2@end>50"},
+		{"an ended input is not idle", 2, 0, "0@51>- 1@end>50 1@idle>50 0@end>end"},
+
+		{"a flush moves it, and never back", 1, 0, "0@51>50 0@flush99>99 0@flush20>99 0@61>99 0@101>100"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			w := window.NewWatermark(tt.inputs, tt.delay)
-			for i, s := range tt.steps {
-				got := int64(0)
-				if s.ts == end {
-					got = w.End(s.input)
-				} else {
-					got = w.Observe(s.input, s.ts)
-				}
-				if got != s.want || w.Now() != s.want {
-					t.Errorf("step %d: watermark %d, Now %d, want %d", i, got, w.Now(), s.want)
+			play(t, window.NewWatermark(tt.inputs, tt.delay), tt.script)
+		})
+	}
+}
+
+func TestAhead(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		script string
+		want   []int64 // by input
+	}{
+		{"the slowest is not ahead", "0@51>- 1@11>- 2@21>10", []int64{40, 0, 10}},
+		{"of one that was never heard all are", "0@51>- 1@11>-", []int64{window.Forever, window.Forever, 0}},
+		{"of an idle one nobody is", "0@51>- 1@11>- 2@21>10 1@idle>20", []int64{30, 0, 0}},
+		{"of one that ended nobody is", "0@51>- 1@11>- 2@21>10 1@end>20", []int64{30, 0, 0}},
+		{"one that lags is heard", "0@51>- 1@11>- 2@61>10 1@idle>50 1@21>50", []int64{30, 0, 40}},
+		{"alone", "0@51>- 1@end>- 2@end>50", []int64{0, 0, 0}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := window.NewWatermark(3, 0)
+			play(t, w, tt.script)
+			for i, want := range tt.want {
+				if got := w.Ahead(i); got != want {
+					t.Errorf("input %d is %d ahead, want %d", i, got, want)
 				}
 			}
 		})
