@@ -26,7 +26,7 @@ func Quantiles[E any](of func(E) float64, accuracy float64) Aggregate[E, Distrib
 	if accuracy == 0 {
 		accuracy = 0.01
 	}
-	none, fault := noNumbers(accuracy)
+	none, fault := noSpread(accuracy)
 	a := Aggregate[E, Distribution]{
 		Init: func() Distribution { return Distribution{base: none} },
 		Fold: func(d Distribution, event E) (Distribution, error) {
@@ -45,12 +45,12 @@ func Quantiles[E any](of func(E) float64, accuracy float64) Aggregate[E, Distrib
 
 // Distribution is the value of [Quantiles]. Its JSON is that of its [Percentiles]; it is not read from JSON.
 type Distribution struct {
-	base *numbers // never changed; nil: there is nothing
+	base *spread // never changed; nil: there is nothing
 	tail tail[float64]
 }
 
-// numbers is a sketch.
-type numbers struct {
+// spread is a sketch.
+type spread struct {
 	accuracy float64
 	*ddsketch.DDSketch
 }
@@ -66,7 +66,7 @@ type Percentiles struct {
 	Max   float64 `json:"max"`
 }
 
-func noNumbers(accuracy float64) (*numbers, error) {
+func noSpread(accuracy float64) (*spread, error) {
 	if !(accuracy >= 0.001 && accuracy <= 0.5) {
 		return nil, fmt.Errorf("the accuracy of Quantiles is %v: it must be between 0.001 and 0.5", accuracy)
 	}
@@ -74,7 +74,7 @@ func noNumbers(accuracy float64) (*numbers, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &numbers{accuracy, ddsketch.NewDDSketch(m, store.NewCollapsingLowestDenseStore(maxBins), store.NewCollapsingLowestDenseStore(maxBins))}, nil
+	return &spread{accuracy, ddsketch.NewDDSketch(m, store.NewCollapsingLowestDenseStore(maxBins), store.NewCollapsingLowestDenseStore(maxBins))}, nil
 }
 
 func (d Distribution) with(n, accuracy float64) (Distribution, error) {
@@ -98,11 +98,11 @@ func errOtherAccuracy(stored, now float64) error {
 }
 
 // settled returns the sketch with what waits in the tail.
-func (d Distribution) settled() *numbers {
+func (d Distribution) settled() *spread {
 	if d.tail.n == 0 {
 		return d.base
 	}
-	s := &numbers{d.base.accuracy, d.base.Copy()}
+	s := &spread{d.base.accuracy, d.base.Copy()}
 	for _, n := range d.tail.items() {
 		_ = s.Add(n) // with has looked at it
 	}
@@ -119,7 +119,7 @@ func (d Distribution) merge(o Distribution) (Distribution, error) {
 	case a.accuracy != b.accuracy:
 		return d, errOtherAccuracy(b.accuracy, a.accuracy)
 	}
-	s := &numbers{a.accuracy, a.Copy()}
+	s := &spread{a.accuracy, a.Copy()}
 	if err := s.MergeWith(b.DDSketch); err != nil {
 		return d, err
 	}
@@ -144,7 +144,7 @@ func (d Distribution) Quantile(q float64) float64 {
 	return s.quantile(q)
 }
 
-func (s *numbers) quantile(q float64) float64 {
+func (s *spread) quantile(q float64) float64 {
 	n, err := s.GetValueAtQuantile(q)
 	if err != nil {
 		return math.NaN()

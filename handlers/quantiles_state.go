@@ -51,18 +51,14 @@ func (d *Distribution) UnmarshalBinary(b []byte) error {
 	if b[0] != storedBins {
 		return fmt.Errorf("the stored aggregate is of the unknown form %d: use the program that wrote it, or a newer one", b[0])
 	}
-	s, err := noNumbers(math.Float64frombits(binary.LittleEndian.Uint64(b[1:])))
+	s, err := noSpread(math.Float64frombits(binary.LittleEndian.Uint64(b[1:])))
 	if err != nil {
 		return err
 	}
-	r := binReader{b: b[9:], s: s}
-	zeros := r.uvarint()
-	if zeros > maxCount {
-		return errStateShort
-	}
-	_ = s.AddWithCount(0, float64(zeros))
-	r.bins(s.GetNegativeValueStore())
-	r.bins(s.GetPositiveValueStore())
+	r := &numbers{b: b[9:]}
+	_ = s.AddWithCount(0, float64(r.uvarint(maxCount)))
+	s.readBins(r, s.GetNegativeValueStore())
+	s.readBins(r, s.GetPositiveValueStore())
 	if r.bad || len(r.b) > 0 {
 		return errStateShort
 	}
@@ -70,47 +66,18 @@ func (d *Distribution) UnmarshalBinary(b []byte) error {
 	return nil
 }
 
-// binReader reads what appendBins wrote; the first fault sticks.
-type binReader struct {
-	b   []byte
-	s   *numbers
-	bad bool
-}
-
-func (r *binReader) uvarint() uint64 {
-	v, n := binary.Uvarint(r.b)
-	if n <= 0 {
-		r.bad, r.b = true, nil
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
-
-func (r *binReader) varint() int64 {
-	v, n := binary.Varint(r.b)
-	if n <= 0 {
-		r.bad, r.b = true, nil
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
-
-func (r *binReader) bins(into store.Store) {
-	n := r.uvarint()
-	if r.bad = r.bad || n > maxBins; r.bad {
-		return
-	}
-	low, high := int64(r.s.Index(r.s.MinIndexableValue()))-1, int64(r.s.Index(r.s.MaxIndexableValue()))+1
+// readBins reads what appendBins wrote.
+func (s *spread) readBins(r *numbers, into store.Store) {
+	n := r.uvarint(maxBins)
+	low, high := int64(s.Index(s.MinIndexableValue()))-1, int64(s.Index(s.MaxIndexableValue()))+1
 	first, last := int64(0), int64(0)
 	for i := range n {
-		delta, count := r.varint(), r.uvarint()
+		delta, count := r.varint(), r.uvarint(maxCount)
 		if i == 0 {
 			first = delta
 		}
 		// An index that is out of range, or order, would make the store do what it was not made for.
-		if r.bad || count == 0 || count > maxCount || i > 0 && delta < 1 || delta > high-low || delta < low-high ||
+		if r.bad || count == 0 || i > 0 && delta < 1 || delta > high-low || delta < low-high ||
 			last+delta < low || last+delta > high || last+delta-first >= maxBins {
 			r.bad = true
 			return

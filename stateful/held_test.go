@@ -19,7 +19,7 @@ func TestNothingOvertakesWhatIsHeldBack(t *testing.T) {
 	send := func(start int64) {
 		t.Helper()
 		b := &Batch{Partition: Partition{Topic: "in"}, Start: start}
-		if !in.send(context.Background(), "in", NewEnvelope(context.Background(), b), out, held) {
+		if !in.send("in", NewEnvelope(context.Background(), b), out, make(chan struct{}), held) {
 			t.Fatal("the intake ended")
 		}
 	}
@@ -31,6 +31,9 @@ func TestNothingOvertakesWhatIsHeldBack(t *testing.T) {
 	}
 	task.ahead[0].Store(false)
 	send(2)
+	if len(out) != 3 {
+		t.Fatalf("%d batches were forwarded, want 3", len(out))
+	}
 	for want := range int64(3) {
 		b, _ := BatchFrom((<-out).Context())
 		if b.Start != want || b.ticket.number != uint64(want+1) {
