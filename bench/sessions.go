@@ -62,7 +62,7 @@ func heapOfSessions(e *env) error {
 			return err
 		}
 		// Every event opens a session: a key's next comes when a tenth of the time has passed.
-		gap := max(time.Duration(p.span/int64(2*each)), 1) * time.Millisecond
+		gap := time.Duration(max(p.span/int64(2*each), 1)) * time.Millisecond
 		c := path{pool: p, windows: window.Session(gap), delay: time.Hour, prepare: func(s *source) { s.open, s.fixed = true, true }}
 		if err := e.heapOf(c, n, fmt.Sprintf("sessions, %d keys x %d", keys, each)); err != nil {
 			return err

@@ -3,7 +3,6 @@ package handlers
 import (
 	"context"
 	"encoding/binary"
-	"math"
 
 	"github.com/pondage/pondage/stateful"
 	"github.com/pondage/pondage/stateful/window"
@@ -156,6 +155,3 @@ var _ stateful.Firer = (*sessionTask[int, int])(nil)
 
 // Due implements [stateful.Firer].
 func (w *sessionTask[E, A]) Due() int64 { return w.next }
-
-// nothing is when nothing is due.
-const nothing = math.MaxInt64
