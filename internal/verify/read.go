@@ -158,7 +158,7 @@ func readTask(db *pebble.DB, handler string, partition int, t *Task, ledger map[
 // parse reads a task's own entry.
 func (t *Task) parse(v []byte) error {
 	c := &cursor{b: v}
-	if n := c.byte(); n != 1 {
+	if n := c.byte(); n != 2 {
 		return fmt.Errorf("a task's own entry has version %d", n)
 	}
 	c.uvarint() // incarnation
@@ -168,8 +168,10 @@ func (t *Task) parse(v []byte) error {
 	c.varint() // the last firing
 	c.byte()
 	c.string()
+	c.byte() // whether silence made it fire
 	for range c.uvarint() {
 		topic, log, offset, high := c.string(), c.string(), c.varint(), c.varint()
+		c.byte() // whether the input is idle
 		if topic == Input {
 			t.Log, t.Position, t.Ended = log, offset, high == math.MaxInt64
 		}
