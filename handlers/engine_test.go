@@ -263,7 +263,9 @@ func (r *relay) Push(rows []stateful.Row, _ []stateful.Prepared) {
 	}
 }
 
-func (r *relay) Published() map[string]uint64  { return map[string]uint64{"sink": r.s.seq} }
+func (r *relay) Published() map[string]stateful.Published {
+	return map[string]stateful.Published{"sink": {Seq: r.s.seq, Trim: r.s.seq}}
+}
 func (r *relay) Progress() uint64              { return r.s.seq }
 func (r *relay) Room(context.Context) error    { return nil }
 func (r *relay) Backlog() (int, int64)         { return 0, 0 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -120,6 +121,34 @@ func (f *faulty) Commit(ctx context.Context, p stateful.Producer, rows []statefu
 		return f.commit(ctx, p, rows)
 	}
 	return f.Memory.Commit(ctx, p, rows)
+}
+
+// hang makes every commit wait until its context ends.
+func (f *faulty) hang() {
+	f.commit = func(ctx context.Context, _ stateful.Producer, _ []stateful.Row) (int, error) {
+		<-ctx.Done()
+		return 0, ctx.Err()
+	}
+}
+
+// without returns a sink that has what m has but for the last n rows: it lost them.
+func without(t *testing.T, m *outbox.Memory, n int) *outbox.Memory {
+	t.Helper()
+	left, p := outbox.NewMemory(), stateful.Producer{App: "app", Incarnation: 1, Handler: "copier"}
+	all := m.Rows()
+	if _, err := left.Commit(ctx, p, all[:len(all)-n]); err != nil {
+		t.Fatal(err)
+	}
+	return left
+}
+
+func wantText(t *testing.T, err error, parts ...string) {
+	t.Helper()
+	for _, part := range parts {
+		if err == nil || !strings.Contains(err.Error(), part) {
+			t.Errorf("the error is %v, want %q in it", err, part)
+		}
+	}
 }
 
 func (f *faulty) Traits() stateful.SinkTraits {

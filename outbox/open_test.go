@@ -29,6 +29,7 @@ func TestOpenGoesOnWhereTheSinkIs(t *testing.T) {
 		name      string
 		cursor    uint64
 		published uint64
+		trimmed   uint64
 		stored    []stateful.Row
 		next      uint64
 		raised    bool
@@ -38,12 +39,16 @@ func TestOpenGoesOnWhereTheSinkIs(t *testing.T) {
 		{name: "a new task has nothing to publish", next: 1},
 		{name: "all that is stored is published when the sink has nothing", stored: rows(1, 3), next: 4, want: span(1, 3)},
 		{name: "what the sink has is not published again", cursor: 2, stored: rows(1, 4), next: 5, want: span(2, 4)},
-		{name: "the sink's cursor counts, not what the state remembers of it", cursor: 3, published: 1, stored: rows(2, 4), next: 5, want: span(3, 4)},
+		{name: "the sink's cursor counts, not what the state remembers of it", cursor: 3, published: 1, trimmed: 1, stored: rows(2, 4), next: 5, want: span(3, 4)},
 		{name: "the sink may have all", cursor: 4, stored: rows(1, 4), next: 5, want: span(4, 4)},
 		{name: "a state older than the sink is refused", cursor: 5, stored: rows(1, 4), next: 5, refused: "older than the sink"},
 		{name: "an empty state under a sink with rows is refused", cursor: 1, next: 1, refused: "raise Config.Incarnation"},
-		{name: "a sink that lost what was published is refused", cursor: 2, published: 3, stored: rows(4, 4), next: 5, refused: "lost data"},
-		{name: "after the incarnation was raised only what was not published is", raised: true, published: 3, stored: rows(2, 4), next: 5, want: span(4, 4)},
+		{name: "a sink that lost what the state no longer keeps is refused", cursor: 2, published: 3, trimmed: 3, stored: rows(4, 4), next: 5, refused: "lost data"},
+		{name: "a sink that lost more than the state keeps is refused", cursor: 1, published: 4, trimmed: 2, stored: rows(3, 4), next: 5, refused: "keeps only those above 2"},
+		{name: "what a sink lost and the state keeps is published again", cursor: 2, published: 4, trimmed: 2, stored: rows(3, 5), next: 6, want: span(2, 5)},
+		{name: "also to a sink that lost all", cursor: 0, published: 2, trimmed: 0, stored: rows(1, 3), next: 4, want: span(1, 3)},
+		{name: "what is kept and was not lost is not published again", cursor: 4, published: 4, trimmed: 1, stored: rows(2, 5), next: 6, want: span(4, 5)},
+		{name: "after the incarnation was raised only what was not published is", raised: true, published: 3, trimmed: 1, stored: rows(2, 4), next: 5, want: span(4, 4)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			sink := &faulty{Memory: has(t, tt.cursor)}
@@ -56,7 +61,7 @@ func TestOpenGoesOnWhereTheSinkIs(t *testing.T) {
 			o, err := tryOpen(outbox.New(sink), func(ot *stateful.OutboxTask) {
 				ot.Producer.Epoch = 2
 				ot.Rows, ot.NextSeq, ot.Raised = tt.stored, tt.next, tt.raised
-				ot.Published = map[string]uint64{"memory": tt.published, "gone": 7}
+				ot.Published = map[string]stateful.Published{"memory": {Seq: tt.published, Trim: tt.trimmed}, "gone": {Seq: 7, Trim: 7}}
 			})
 			if tt.refused != "" {
 				if err == nil || !strings.Contains(err.Error(), tt.refused) {
@@ -70,7 +75,7 @@ func TestOpenGoesOnWhereTheSinkIs(t *testing.T) {
 			defer o.Close()
 			drained(t, o)
 			wantSeqs(t, "sink", sink.Rows(), tt.want)
-			if p := o.Published(); len(tt.want) > 0 && p["memory"] != tt.next-1 || p["gone"] != 7 {
+			if p := o.Published(); len(tt.want) > 0 && p["memory"].Seq != tt.next-1 || p["gone"].Seq != 7 {
 				t.Errorf("Published = %v, want %d, and what is known of another sink", p, tt.next-1)
 			}
 			if o.Progress() == 0 {
@@ -89,7 +94,7 @@ func TestOpenAfterARaiseThatPublishedNothing(t *testing.T) {
 	sink := has(t, 3)
 	task := func(ot *stateful.OutboxTask) {
 		ot.Producer.Incarnation, ot.NextSeq = 2, 5
-		ot.Rows, ot.Published = rows(2, 3), map[string]uint64{"memory": 3}
+		ot.Rows, ot.Published = rows(2, 3), map[string]stateful.Published{"memory": {Seq: 3, Trim: 1}}
 		ot.Raised = true
 	}
 	o := open(t, outbox.New(sink), task)
@@ -105,7 +110,7 @@ func TestSinkWithoutCursorGoesOnWhereTheStateIs(t *testing.T) {
 	sink := newFaulty()
 	sink.traits = stateful.SinkTraits{Name: "plain"}
 	o := open(t, outbox.New(sink), func(ot *stateful.OutboxTask) {
-		ot.Rows, ot.NextSeq, ot.Published = rows(2, 5), 6, map[string]uint64{"plain": 3}
+		ot.Rows, ot.NextSeq, ot.Published = rows(2, 5), 6, map[string]stateful.Published{"plain": {Seq: 3, Trim: 3}}
 	})
 	drained(t, o)
 	wantSeqs(t, "sink", sink.Rows(), span(4, 5))
@@ -134,7 +139,7 @@ func TestOutputsGoToTheSinkThatNamesTheirTopic(t *testing.T) {
 	drained(t, o)
 	wantSeqs(t, "named", named.Rows(), []uint64{1, 2, 4, 5})
 	wantSeqs(t, "rest", rest.Rows(), []uint64{3})
-	if want := map[string]uint64{"memory:a:b": 5, "memory": 3}; !maps.Equal(o.Published(), want) {
+	if want := map[string]stateful.Published{"memory:a:b": {Seq: 5}, "memory": {Seq: 3}}; !maps.Equal(o.Published(), want) {
 		t.Errorf("Published = %v, want %v", o.Published(), want)
 	}
 	if got := ob.SinkTraits("b").Name; got != "memory:a:b" {
@@ -203,7 +208,7 @@ func TestDiscardedRowsAreNeitherStoredNorRelayed(t *testing.T) {
 		ot.Topics = []string{"out", "void"}
 		ot.Rows, ot.NextSeq = rowsTo("void", 1, 2), 3 // of a time when it had a sink
 	})
-	if got := o.Published()["discard"]; got != 2 {
+	if got := o.Published()["discard"].Trim; got != 2 {
 		t.Errorf("Published = %d, want 2, so that the state forgets them", got)
 	}
 	_, rest := o.Join(append(rowsTo("void", 3, 3), append(rows(4, 4), rowsTo("void", 5, 5)...)...))
@@ -308,7 +313,7 @@ func TestStoredRowsComeBeforeJoinedOnes(t *testing.T) {
 		ot.Store, ot.Rows, ot.NextSeq = store{db: db}, rows(1, 3), 4
 	})
 	wantSeqs(t, "sink after opening", sink.Rows(), span(1, 3))
-	if got := o.Published()["memory:out"]; got != 3 {
+	if got := o.Published()["memory:out"].Trim; got != 3 {
 		t.Errorf("Published = %d, want 3", got)
 	}
 	other, rest := open(t, outbox.New(joiner{outbox.NewMemory(), db}), func(ot *stateful.OutboxTask) { ot.Store = store{db: new(int)} }).Join(rows(1, 1))

@@ -27,6 +27,18 @@ type Config struct {
 	// failed. Defaults 100 ms and 5 s.
 	RetryBase time.Duration
 	RetryMax  time.Duration
+	// OnReject is what becomes of a row that a sink refuses for ever, by an error that is permanent. Default [Stop].
+	//
+	// With [DeadLetter] the row goes, in its place of the sequence, to stateful.Config.DeadLetterTo: the sink
+	// goes on behind it only once the sink of that topic has it. A row is there or here, exactly once where both sinks keep
+	// a cursor. What was refused, by whom and why is in its headers and in the log. Rows that a [Preparer] reserved cannot be refused.
+	OnReject Reject
+	// KeepFor is how long published rows stay in the state for a sink that keeps a cursor and may yet lose
+	// the last of them: opened again, the task publishes what is missing. Default 1 minute, negative for not at all.
+	// KeepRows bounds how many are kept, for each task and sink. Default 10,000. Together with those that wait they
+	// are no more than stateful.Limits.OutboxRows and OutboxBytes: those that wait come first.
+	KeepFor  time.Duration
+	KeepRows int
 	// Logger gets what no task is told. Defaults to slog.Default().
 	Logger *slog.Logger
 }
@@ -36,6 +48,8 @@ func (c Config) withDefaults() Config {
 	c.BatchBytes = cmp.Or(c.BatchBytes, 1<<20)
 	c.RetryBase = cmp.Or(c.RetryBase, 100*time.Millisecond)
 	c.RetryMax = cmp.Or(c.RetryMax, max(5*time.Second, c.RetryBase))
+	c.KeepFor = cmp.Or(c.KeepFor, time.Minute)
+	c.KeepRows = cmp.Or(c.KeepRows, 10_000)
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
@@ -82,6 +96,8 @@ func NewWith(c Config) *Outbox {
 	fault(len(c.Sinks) == 0, "it has no sink: pass one to New")
 	fault(c.BatchRows < 0 || c.BatchBytes < 0, "BatchRows is %d and BatchBytes %d: leave them 0 for the defaults", c.BatchRows, c.BatchBytes)
 	fault(c.RetryBase < 0 || o.c.RetryMax < o.c.RetryBase, "RetryBase is %v and RetryMax %v: want 0 or more and no less", c.RetryBase, c.RetryMax)
+	fault(c.OnReject < Stop || c.OnReject > DeadLetter, "OnReject is %d: use Stop or DeadLetter", c.OnReject)
+	fault(c.KeepRows < 0, "KeepRows is %d: leave it 0 for the default, and set KeepFor to -1 to keep none", c.KeepRows)
 	for i, s := range c.Sinks {
 		if s == nil {
 			fault(true, "sink %d is nil", i+1)
@@ -102,6 +118,9 @@ func (o *Outbox) add(s Sink) (errs []error) {
 	name := t.traits.Name
 	if name == "" {
 		errs = append(errs, fmt.Errorf("outbox: sink %d (%T) has no name in its traits", len(o.sinks)+1, s))
+	}
+	if strings.Contains(name, separator) {
+		errs = append(errs, fmt.Errorf("outbox: sink %q has a %q in its name, which tells apart the producers of dead letters: name it otherwise", name, separator))
 	}
 	for _, other := range o.sinks {
 		if other.traits.Name == name {
@@ -136,6 +155,9 @@ func (o *Outbox) add(s Sink) (errs []error) {
 
 // Validate returns all faults of the configuration at once.
 func (o *Outbox) Validate() error { return o.faults }
+
+// DeadLetters reports whether it needs a dead-letter topic.
+func (o *Outbox) DeadLetters() bool { return o.c.OnReject == DeadLetter }
 
 // sinkOf returns where an output goes, nil when nowhere.
 func (o *Outbox) sinkOf(topic string) *target {

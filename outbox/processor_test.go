@@ -14,6 +14,8 @@ import (
 	"github.com/pondage/pondage/stateful/statefultest"
 )
 
+var errBad = errors.New("it is bad")
+
 // copier emits every record, and counts in state how many there were.
 type copier struct{}
 
@@ -21,6 +23,9 @@ func (copier) HandlerName() string { return "copier" }
 func (copier) Inputs() []string    { return []string{"in"} }
 func (copier) Outputs() []string   { return []string{"out"} }
 func (copier) Process(ctx context.Context, tx *stateful.Tx, rec *stateful.Record) error {
+	if string(rec.Value) == "bad" {
+		return stateful.Permanent(errBad)
+	}
 	v, err := tx.Get(ctx, "count")
 	if err != nil {
 		return err
@@ -31,7 +36,13 @@ func (copier) Process(ctx context.Context, tx *stateful.Tx, rec *stateful.Record
 
 func processor(t *testing.T, b stateful.Backend, sink outbox.Sink, incarnation uint64) *stateful.Processor {
 	t.Helper()
-	p, err := stateful.NewProcessor(stateful.Config{App: "app", Backend: b, Outbox: outbox.New(sink), Incarnation: incarnation})
+	return processorWith(t, stateful.Config{Backend: b, Outbox: outbox.New(sink), Incarnation: incarnation})
+}
+
+func processorWith(t *testing.T, c stateful.Config) *stateful.Processor {
+	t.Helper()
+	c.App = "app"
+	p, err := stateful.NewProcessor(c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,23 +114,40 @@ func TestOutputsAreTheSameWhateverFails(t *testing.T) {
 
 func TestPublishedRowsAreForgottenByTheState(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		backend, sink := memory.New(), outbox.NewMemory()
+		backend := memory.New()
 		defer backend.Close()
-		p := processor(t, backend, sink, 0)
-		if err := p.Process(ctx, "copier", batch(0, 5)); err != nil {
-			t.Fatal(err)
+		for _, c := range []outbox.Config{
+			{Sinks: []outbox.Sink{outbox.NewMemory()}, KeepFor: -1},
+			{Sinks: []outbox.Sink{swallow{}}}, // without a cursor it cannot tell what it lost
+		} {
+			p := processorWith(t, stateful.Config{Backend: backend, Outbox: outbox.NewWith(c)})
+			if err := p.Process(ctx, "copier", batch(0, 5)); err != nil {
+				t.Fatal(err)
+			}
+			if err := p.Close(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if got := storedRows(t, backend); len(got) > 0 {
+				t.Errorf("rows %x are still stored", got)
+			}
 		}
-		if err := p.Close(ctx); err != nil {
-			t.Fatal(err)
-		}
-		s, _, err := backend.Open(ctx, stateful.TaskID{App: "app", Handler: "copier"})
+	})
+}
+
+// storedRows returns the keys of the rows in the state; it fences the task.
+func storedRows(t *testing.T, b stateful.Backend) (keys []string) {
+	t.Helper()
+	s, _, err := b.Open(ctx, stateful.TaskID{App: "app", Handler: "copier"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for e, err := range s.Scan(ctx, "o", "p") {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for e := range s.Scan(ctx, "o", "p") {
-			t.Errorf("row %x is still stored", e.Key)
-		}
-	})
+		keys = append(keys, e.Key)
+	}
+	return keys
 }
 
 // O2: whoever tells a task that it was fenced, the store or a sink, it must not open itself

@@ -81,7 +81,8 @@ func (t *task) Abort(ctx context.Context, prepared []stateful.Prepared) {
 		if s == nil || s.prep == nil {
 			continue
 		}
-		if err := s.prep.Abort(ctx, t.p, p.Handle); err != nil {
+		// A newer owner has given it up.
+		if err := s.prep.Abort(ctx, t.p, p.Handle); err != nil && !errors.Is(err, stateful.ErrFenced) {
 			t.o.c.Logger.Warn("what a sink prepared stays reserved until its task is opened again",
 				"sink", p.Sink, "handler", t.p.Handler, "partition", t.p.Partition, "reason", err)
 		}
@@ -113,20 +114,26 @@ func (t *task) Push(rows []stateful.Row, prepared []stateful.Prepared) {
 }
 
 // Published implements [stateful.TaskOutbox].
-func (t *task) Published() map[string]uint64 {
+func (t *task) Published() map[string]stateful.Published {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.prune()
 	p := maps.Clone(t.others)
 	for _, e := range t.edges {
-		if e.relay.published > 0 {
-			p[e.traits.Name] = e.relay.published
+		if r := e.relay; r.published > 0 || r.trim > 0 {
+			p[e.traits.Name] = stateful.Published{Seq: r.published, Trim: r.trim, Refused: r.refused}
 		}
 	}
 	return p
 }
 
 // Progress implements [stateful.TaskOutbox].
-func (t *task) Progress() uint64 { return t.progress.Load() }
+func (t *task) Progress() uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.prune()
+	return t.progress
+}
 
 // Backlog implements [stateful.TaskOutbox].
 func (t *task) Backlog() (rows int, bytes int64) {

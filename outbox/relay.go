@@ -16,11 +16,19 @@ type relay struct {
 	t    *task
 	to   *target
 	from uint64 // stored rows up to here need not be published
+	had  uint64 // the sink's cursor when the task was opened
+
+	letters *letters // nil: it stops at a row that is refused for ever
+	size    int      // of the next commit, while the row that is refused is looked for; 0: all
 
 	// Guarded by the task's lock.
 	queue     [][]stateful.Row // oldest first
 	handles   []stateful.Prepared
 	published uint64 // all rows of this sink up to here are
+	trim      uint64 // up to here the state need not keep them
+	refused   uint64 // the last of those up to trim that was dead-lettered
+	kept      grace  // those above trim
+	keeps     bool   // that anything is kept
 	running   bool   // stays so when it failed for good: nothing starts it again
 	trouble   error  // why it does not get on
 
@@ -111,14 +119,17 @@ func (r *relay) full(handle *stateful.Prepared, row *stateful.Row, bytes int) bo
 // publish commits rows until all are published, and reports whether they are.
 func (r *relay) publish(rows []stateful.Row, handle *stateful.Prepared) bool {
 	for try := 1; ; try++ {
-		n, err := r.commit(r.t.ctx, rows, handle)
+		n, err := r.step(r.t.ctx, rows, handle)
 		if n > 0 {
-			r.done(rows[:n])
 			rows, try = rows[n:], 1
 		}
-		if err == nil {
+		if len(rows) == 0 {
 			r.note(nil, false)
 			return true
+		}
+		if err == nil {
+			try = 0
+			continue
 		}
 		if r.t.ctx.Err() != nil {
 			return false
@@ -137,24 +148,27 @@ func isFinal(err error) bool {
 	return stateful.IsPermanent(err) || errors.Is(err, stateful.ErrFenced) || errors.Is(err, stateful.ErrClosed)
 }
 
-// commit returns how many rows are published. The error is nil when all are.
-func (r *relay) commit(ctx context.Context, rows []stateful.Row, handle *stateful.Prepared) (n int, err error) {
+// errContract is of a sink whose answer cannot be.
+var errContract = errors.New("this sink breaks its contract")
+
+// commit returns how many rows are published into a sink, for p. The error is nil when all are.
+func (r *relay) commit(ctx context.Context, to *target, p stateful.Producer, rows []stateful.Row, handle *stateful.Prepared) (n int, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = &stateful.PanicError{Value: v, Stack: debug.Stack()}
-			r.t.o.c.Logger.Error("a sink panicked", "sink", r.to.traits.Name, "reason", v, "stack", string(debug.Stack()))
+			r.t.o.c.Logger.Error("a sink panicked", "sink", to.traits.Name, "reason", v, "stack", string(debug.Stack()))
 		}
 	}()
 	if handle != nil {
-		if err := r.to.prep.CommitPrepared(ctx, r.t.p, handle.Handle, rows); err != nil {
+		if err := to.prep.CommitPrepared(ctx, p, handle.Handle, rows); err != nil {
 			return 0, err
 		}
 		return len(rows), nil
 	}
-	n, err = r.to.Commit(ctx, r.t.p, rows)
+	n, err = to.Commit(ctx, p, rows)
 	switch {
 	case n < 0 || n > len(rows) || err == nil && n < len(rows):
-		return 0, stateful.Permanent(fmt.Errorf("it says that %d of %d are published and returned %w: this sink breaks its contract", n, len(rows), orNone(err)))
+		return 0, stateful.Permanent(fmt.Errorf("it says that %d of %d are published and returned %w: %w", n, len(rows), orNone(err), errContract))
 	case err != nil && n == len(rows):
 		return n, nil // nothing is left to try again
 	}
@@ -170,8 +184,8 @@ func orNone(err error) error {
 	return err
 }
 
-// done counts rows as published.
-func (r *relay) done(rows []stateful.Row) {
+// done counts rows as published, or as dead-lettered.
+func (r *relay) done(rows []stateful.Row, refused bool) {
 	r.t.mu.Lock()
 	defer r.t.mu.Unlock()
 	r.published = rows[len(rows)-1].Seq
@@ -179,8 +193,38 @@ func (r *relay) done(rows []stateful.Row) {
 	for i := range rows {
 		r.t.bytes -= int64(rows[i].Size())
 	}
-	r.t.progress.Add(1)
+	r.keep(rows, refused)
+	r.t.progress++
 	r.t.wake()
+}
+
+// keep keeps rows that are published, for a while when the sink may lose them. The task is locked.
+func (r *relay) keep(rows []stateful.Row, refused bool) {
+	if r.keeps {
+		r.kept.add(&r.t.o.c, rows, refused, r.t.now())
+		return
+	}
+	r.trim = max(r.trim, rows[len(rows)-1].Seq)
+	if refused {
+		r.refused = r.trim
+	}
+}
+
+// again keeps rows that are stored and were published in an earlier life. The task is locked.
+func (r *relay) again(rows []stateful.Row) {
+	for len(rows) > 0 && rows[0].Seq <= r.trim {
+		rows = rows[1:]
+	}
+	n := 0
+	for n < len(rows) && rows[n].Seq <= r.had {
+		n++
+	}
+	if n > 0 {
+		r.keep(rows[:n], false)
+	}
+	if n < len(rows) {
+		r.keep(rows[n:], true) // done with, and the sink does not have them
+	}
 }
 
 // note remembers why the relay does not get on, nil when it does.
@@ -206,12 +250,9 @@ func (r *relay) empty(ctx context.Context) error {
 	for {
 		rows, handle := r.next()
 		for len(rows) > 0 {
-			n, err := r.commit(ctx, rows, handle)
-			if n > 0 {
-				r.done(rows[:n])
-				rows = rows[n:]
-			}
-			if err != nil {
+			n, err := r.step(ctx, rows, handle)
+			rows = rows[n:]
+			if err != nil && len(rows) > 0 {
 				return fmt.Errorf("sink %q: publish outputs from %d on: %w", r.to.traits.Name, rows[0].Seq, err)
 			}
 		}

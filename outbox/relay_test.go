@@ -64,7 +64,7 @@ func TestRelayPublishesEachRowOnceAndInOrder(t *testing.T) {
 				o.Push(rows(5, 9), nil)
 				drained(t, o)
 				wantSeqs(t, "sink", sink.Rows(), span(1, 9))
-				if got := o.Published()["memory"]; got != 9 {
+				if got := o.Published()["memory"].Seq; got != 9 {
 					t.Errorf("Published = %d, want 9", got)
 				}
 				if n, bytes := o.Backlog(); n != 0 || bytes != 0 {
@@ -177,7 +177,7 @@ func TestRelayStopsAtARowThatIsRefusedForEver(t *testing.T) {
 				if calls != 3 {
 					t.Errorf("the sink was called %d times, want 3: no try after a final error", calls)
 				}
-				if p := o.Published(); p["memory:out"] != 2 || p["memory:other"] != 6 {
+				if p := o.Published(); p["memory:out"].Seq != 2 || p["memory:other"].Seq != 6 {
 					t.Errorf("Published = %v", p)
 				}
 				if told := o.told(); len(told) != 1 || told[0] == nil {

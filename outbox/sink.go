@@ -8,7 +8,9 @@ import (
 
 // Sink publishes rows of many tasks into one kind of system. It may be used by
 // several goroutines, but for one task (one App, Handler and Partition) the outbox
-// makes one call at a time, except for those of [Preparer] and [Joiner].
+// makes one call at a time, except for those of [Preparer] and [Joiner]. What another sink
+// refused comes as the rows of a task of its own, see [DeadLetter], whose Handler has the refusing sink's
+// name behind a "~".
 //
 // A sink whose traits say Cursor keeps, for each task, up to which sequence it has
 // published, under the producer's (incarnation, epoch), and moves it in the same
@@ -39,9 +41,10 @@ type Sink interface {
 	// again, so that a Commit whose answer was lost can be repeated. The rows and
 	// their memory stay the caller's and are valid until Commit returns.
 	//
-	// An error that is permanent ([stateful.Permanent]) or wraps [stateful.ErrFenced] or
-	// [stateful.ErrClosed] stops the task's relay into this sink; after any other the
-	// same rows are committed again.
+	// An error that wraps [stateful.ErrFenced] or [stateful.ErrClosed] stops the task's relay into this
+	// sink. One that is permanent ([stateful.Permanent]) says that one of the rows, the next one where
+	// the sink knows, is refused for ever: see [Config].OnReject. After any other the same rows are
+	// committed again.
 	Commit(ctx context.Context, p stateful.Producer, rows []stateful.Row) (n int, err error)
 
 	// Close releases the sink. What it was given, a client or a publisher, stays
@@ -74,7 +77,7 @@ type Preparer interface {
 	// for rows of earlier transactions.
 	Prepare(ctx context.Context, p stateful.Producer, rows []stateful.Row) (handle []byte, err error)
 	// CommitPrepared publishes rows, which were prepared together under handle, all or
-	// none, and otherwise like Commit. Commit is used for rows that were stored
+	// none, and otherwise like Commit; it cannot refuse them. Commit is used for rows that were stored
 	// before the sink was a Preparer.
 	CommitPrepared(ctx context.Context, p stateful.Producer, handle []byte, rows []stateful.Row) error
 	// Abort gives up what handle reserved. It returns nil when there is nothing.
@@ -84,7 +87,7 @@ type Preparer interface {
 // Joiner is a [Sink] whose rows can be written in the state's own commit (K8).
 // For a store whose CanJoin accepts Database all its rows are, for as long as the
 // task is open; for any other none is. Commit is then only used for rows that were
-// stored before.
+// stored before, and for those that another sink refused.
 type Joiner interface {
 	Sink
 	// Database is what the sink writes to, to be compared by the store.

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"sync"
-	"sync/atomic"
+	"time"
 
 	"github.com/pondage/pondage/stateful"
 )
@@ -20,21 +20,23 @@ type task struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup // relays that run
 
-	edges    []*edge           // in the order of the outbox's sinks
-	relayed  bool              // all of them are
-	prepares bool              // one of them does
-	others   map[string]uint64 // what was published into sinks that are not among them
-	progress atomic.Uint64
+	edges    []*edge                       // in the order of the outbox's sinks
+	relayed  bool                          // all of them are
+	prepares bool                          // one of them does
+	others   map[string]stateful.Published // sinks that are not among them
 
-	maxRows  int
-	maxBytes int64
+	deadLetterTo string
+	now          func() time.Time
+	maxRows      int
+	maxBytes     int64
 
-	mu      sync.Mutex // guards what follows, and the relays' queues
-	rows    int        // pushed and not published
-	bytes   int64
-	failed  error         // of the first sink that failed for good
-	closed  bool          // nothing is taken any more
-	changed chan struct{} // closed at the next change of the above; nil when nobody waits
+	mu       sync.Mutex // guards what follows, and the relays' queues
+	progress uint64
+	rows     int // pushed and not published
+	bytes    int64
+	failed   error         // of the first sink that failed for good
+	closed   bool          // nothing is taken any more
+	changed  chan struct{} // closed at the next change of the above; nil when nobody waits
 
 	reporting sync.Mutex // held while the task is told: what it is told last holds
 	told      bool       // that a sink fails
@@ -59,9 +61,13 @@ const (
 func openTask(ctx context.Context, o *Outbox, ot stateful.OutboxTask) (*task, error) {
 	t := &task{
 		o: o, p: ot.Producer, report: ot.Failed, relayed: true,
-		others: make(map[string]uint64), maxRows: ot.MaxRows, maxBytes: ot.MaxBytes,
+		others: make(map[string]stateful.Published), maxRows: ot.MaxRows, maxBytes: ot.MaxBytes,
+		deadLetterTo: ot.DeadLetterTo, now: ot.Now, progress: 1, // the starts may be beyond what the state knows
 	}
 	maps.Copy(t.others, ot.Published)
+	if t.now == nil {
+		t.now = func() time.Time { return time.Time{} }
+	}
 	if t.report == nil {
 		t.report = func(error) {}
 	}
@@ -70,7 +76,6 @@ func openTask(ctx context.Context, o *Outbox, ot stateful.OutboxTask) (*task, er
 		t.cancel()
 		return nil, fmt.Errorf("outbox: %w", err)
 	}
-	t.progress.Store(1) // the starts may be beyond what the state knows
 	return t, nil
 }
 
@@ -85,6 +90,7 @@ func (t *task) open(ctx context.Context, ot *stateful.OutboxTask) error {
 		}
 		e := &edge{target: target, index: len(t.edges), way: target.way(ot.Store)}
 		e.relay = &relay{t: t, to: target}
+		e.relay.keeps = e.keeps()
 		if err = e.start(ctx, ot); err != nil {
 			return fmt.Errorf("sink %q: %w", e.traits.Name, err)
 		}
@@ -164,11 +170,15 @@ func (s *target) way(store stateful.Store) way {
 }
 
 // start fences the sink and finds out up to where it has the task's rows.
-func (e *edge) start(ctx context.Context, ot *stateful.OutboxTask) error {
+func (e *edge) start(ctx context.Context, ot *stateful.OutboxTask) (err error) {
 	known, r := ot.Published[e.traits.Name], e.relay
+	r.trim, r.refused = known.Trim, known.Refused
+	if r.letters, err = e.letters(ot); err != nil {
+		return err
+	}
 	if e.discard {
 		r.published = ot.NextSeq - 1
-		r.from = r.published
+		r.from, r.trim = r.published, r.published
 		return nil
 	}
 	var decided []stateful.Prepared
@@ -181,21 +191,58 @@ func (e *edge) start(ctx context.Context, ot *stateful.OutboxTask) error {
 	if err != nil {
 		return fmt.Errorf("recover: %w", err)
 	}
-	switch {
-	case !e.traits.Cursor:
-		r.published, r.from = known, known
-		return nil
-	case cur.Seq >= ot.NextSeq:
-		return fmt.Errorf("it has outputs up to %d of incarnation %d, and the state knows only those below %d: the state is older than the sink; "+
-			"restore a newer one, or raise Config.Incarnation to publish what follows again", cur.Seq, ot.Producer.Incarnation, ot.NextSeq)
-	case cur.Seq < known && !ot.Raised:
-		return fmt.Errorf("it has outputs up to %d, and those up to %d were published: the sink lost data; "+
-			"bring its data back, or raise Config.Incarnation to go on without", cur.Seq, known)
+	dead, err := r.recoverLetters(ctx, ot)
+	if err != nil {
+		return err
 	}
-	// After the incarnation was raised nothing is published under the new one, though
-	// rows up to known were under the old.
-	r.published, r.from = cur.Seq, max(cur.Seq, known)
+	if !e.traits.Cursor {
+		r.published = max(known.Seq, dead)
+		r.from, r.trim = r.published, max(known.Trim, known.Seq)
+		return nil
+	}
+	r.had = cur.Seq
+	return r.startAt(max(cur.Seq, dead), known, ot)
+}
+
+// startAt begins behind at, up to which the sink, and that of its dead letters, have rows.
+func (r *relay) startAt(at uint64, known stateful.Published, ot *stateful.OutboxTask) error {
+	switch {
+	case at >= ot.NextSeq:
+		return fmt.Errorf("it has outputs up to %d of incarnation %d, and the state knows only those below %d: the state is older than the sink; "+
+			"restore a newer one, or raise Config.Incarnation to publish what follows again", at, ot.Producer.Incarnation, ot.NextSeq)
+	case ot.Raised:
+		// Nothing is published under the new incarnation, though rows up to known were under the old. They
+		// are not published again.
+		r.trim = max(known.Trim, known.Seq)
+	case at < min(known.Trim, known.Seq):
+		return fmt.Errorf("it has outputs up to %d, those up to %d were published, and the state keeps only those above %d: the sink lost data; "+
+			"bring its data back, or raise Config.Incarnation to go on without", at, known.Seq, known.Trim)
+	case at < known.Seq:
+		r.t.o.c.Logger.Warn("a sink lost outputs that were published; they are published again", "sink", r.to.traits.Name,
+			"app", ot.Producer.App, "handler", ot.Producer.Handler, "partition", ot.Producer.Partition, "from", at+1, "to", known.Seq)
+	}
+	if !r.keeps {
+		r.trim = max(r.trim, at)
+	}
+	r.published, r.from = at, max(at, r.trim)
 	return nil
+}
+
+// recoverLetters fences the producer of dead letters and returns up to which row they are published.
+func (r *relay) recoverLetters(ctx context.Context, ot *stateful.OutboxTask) (uint64, error) {
+	if r.letters == nil {
+		return r.refused, nil
+	}
+	to := r.letters.to
+	cur, err := to.Recover(ctx, r.letters.p, nil)
+	if err != nil {
+		return 0, fmt.Errorf("recover sink %q of its dead letters: %w", to.traits.Name, err)
+	}
+	if to.traits.Cursor && cur.Seq < r.refused && !ot.Raised {
+		return 0, fmt.Errorf("sink %q has dead letters of it up to output %d, and those up to %d were published: it lost data; "+
+			"bring its data back, or raise Config.Incarnation to go on without", to.traits.Name, cur.Seq, r.refused)
+	}
+	return max(cur.Seq, r.refused), nil
 }
 
 // resume puts what is stored and not yet published into the queues.
@@ -203,10 +250,12 @@ func (t *task) resume(ot *stateful.OutboxTask) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	err := t.runs(ot.Rows, func(e *edge, run []stateful.Row) {
-		for len(run) > 0 && run[0].Seq <= e.relay.from {
-			run = run[1:]
+		n := 0
+		for n < len(run) && run[n].Seq <= e.relay.from {
+			n++
 		}
-		e.relay.add(run)
+		e.relay.again(run[:n])
+		e.relay.add(run[n:])
 	})
 	for _, p := range ot.Prepared {
 		for _, e := range t.edges {

@@ -1,7 +1,6 @@
 package stateful
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -88,7 +87,7 @@ func (t *Task) submit(ctx context.Context) (_ *flight, err error) {
 	}
 	f.pending = t.store.Submit(f.ctx, c)
 	t.seq++
-	t.changed, t.midway = false, t.advancing
+	t.changed = false
 	t.mu.Lock()
 	f.life = t.life
 	t.inflight = append(t.inflight, f)
@@ -151,22 +150,12 @@ func (t *Task) trim(tx *Tx) {
 		t.progress = p
 		t.meta.published = t.outbox.Published()
 	}
-	n := 0
-	for n < len(t.stored) && n < t.p.cfg.Limits.CommitRows && t.stored[n].seq <= t.meta.published[t.stored[n].sink] {
-		s := t.stored[n]
-		if s.prepared {
-			tx.del(preparedKey(Prepared{Sink: s.sink, Seq: s.seq}))
-		} else {
-			tx.del(rowKey(s.seq))
-		}
-		n++
-	}
-	t.stored = t.stored[n:]
+	t.stored.trim(t.p.cfg.Limits.CommitRows, t.meta.published, tx)
 }
 
 // trimmable reports whether a commit would have rows to trim.
 func (t *Task) trimmable() bool {
-	return t.outbox != nil && len(t.stored) > 0 && t.outbox.Progress() != t.progress
+	return t.outbox != nil && t.stored.n > 0 && t.outbox.Progress() != t.progress
 }
 
 func (t *Task) writeRows(tx *Tx, f *flight) {
@@ -175,19 +164,12 @@ func (t *Task) writeRows(tx *Tx, f *flight) {
 		at := len(tx.arena)
 		tx.arena = appendRow(tx.arena, row)
 		tx.writes = append(tx.writes, Write{Key: rowKey(row.Seq), Value: tx.arena[at:len(tx.arena):len(tx.arena)]})
-		t.stored = append(t.stored, storedRow{seq: row.Seq, sink: t.reg.sinkOf[row.Topic]})
+		t.stored.add(t.reg.sinkOf[row.Topic], row.Seq, false)
 	}
 	for _, p := range f.prepared {
 		tx.writes = append(tx.writes, Write{Key: preparedKey(p), Value: p.Handle})
-		t.stored = append(t.stored, storedRow{seq: p.Seq, sink: p.Sink, prepared: true})
+		t.stored.add(p.Sink, p.Seq, true)
 	}
-	if len(f.prepared) > 0 {
-		sortStored(t.stored)
-	}
-}
-
-func sortStored(rows []storedRow) {
-	slices.SortStableFunc(rows, func(a, b storedRow) int { return cmp.Compare(a.seq, b.seq) })
 }
 
 func (t *Task) writeMeta(tx *Tx, f *flight) {
@@ -227,7 +209,14 @@ func token(c Commit) uint64 {
 func (t *Task) await(f *flight) error {
 	err := f.pending.Wait(f.ctx)
 	if err != nil {
-		if !t.failed(f, err) {
+		for g := t.before(f); g != nil; g = t.before(f) { // which nobody may wait for
+			if err := g.pending.Wait(g.ctx); err != nil {
+				t.fail(g, err)
+				break
+			}
+			t.landed(g)
+		}
+		if !t.fail(f, err) {
 			// To open the task again fences what was on its way: not another owner.
 			return fmt.Errorf("%w: commit %d of %s: %v", ErrOutOfTurn, f.seq, t.id, err) //nolint:errorlint // nobody may take it for a fence
 		}
@@ -262,13 +251,36 @@ func (t *Task) landed(f *flight) {
 	}
 }
 
+// before returns the first commit on its way, when it is before f.
+func (t *Task) before(f *flight) *flight {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if f.life == t.life && len(t.inflight) > 0 && t.inflight[0].seq < f.seq {
+		return t.inflight[0]
+	}
+	return nil
+}
+
+// fail makes the task open again, for f failed with err, and gives up what was reserved for it and those
+// behind it. It reports whether the task had not been opened again since f was submitted.
+func (t *Task) fail(f *flight, err error) bool {
+	current, reserved := t.failed(f, err)
+	if len(reserved) > 0 {
+		ctx, cancel := context.WithTimeout(f.ctx, taskBackoffMax) // opening the task again gives it up, too
+		defer cancel()
+		f.outbox.Abort(ctx, reserved)
+	}
+	return current
+}
+
 // failed makes the task open again, for f failed with err and all behind it with it. It
-// reports whether the task had not been opened again since f was submitted.
-func (t *Task) failed(f *flight, err error) bool {
+// reports whether the task had not been opened again since f was submitted, and returns what sinks reserved
+// for commits that failed for certain; of others only opening the task again tells.
+func (t *Task) failed(f *flight, err error) (current bool, reserved []Prepared) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if f.life != t.life {
-		return false
+		return false, nil
 	}
 	if t.broken == nil {
 		t.broken = err
@@ -278,12 +290,18 @@ func (t *Task) failed(f *flight, err error) bool {
 		t.closed = err // at once: nobody may open it in between
 	}
 	for i, g := range t.inflight {
-		if g == f {
-			t.inflight = slices.Delete(t.inflight, i, len(t.inflight))
-			break
+		if g != f {
+			continue
 		}
+		if !errors.Is(err, ErrCommitUnknown) {
+			for _, lost := range t.inflight[i:] {
+				reserved = append(reserved, lost.prepared...)
+			}
+		}
+		t.inflight = slices.Delete(t.inflight, i, len(t.inflight))
+		break
 	}
-	return true
+	return true, reserved
 }
 
 // lastFlight returns the commit that everything before it depends on, nil when all is

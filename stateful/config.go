@@ -132,6 +132,9 @@ func (c Config) validate() error {
 	if c.Backend == nil {
 		errs = append(errs, errors.New("Backend is required: memory.New() is the simplest"))
 	}
+	if o, ok := c.Outbox.(interface{ DeadLetters() bool }); ok && o.DeadLetters() && c.DeadLetterTo == "" {
+		errs = append(errs, errors.New("DeadLetterTo is required by the Outbox, which dead-letters what its sinks refuse: name the topic"))
+	}
 	if c.DeadLetterTo != "" {
 		if c.Outbox == nil {
 			errs = append(errs, errors.New("DeadLetterTo needs an Outbox to publish to it"))

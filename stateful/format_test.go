@@ -33,7 +33,7 @@ var (
 			{topic: "in", pos: Position{Log: "log-1", Offset: 4096}, maxTime: 1000},
 			{topic: "other", maxTime: math.MinInt64},
 		},
-		published: map[string]uint64{"b": 2, "a": 299},
+		published: map[string]Published{"b": {Seq: 2, Trim: 2}, "a": {Seq: 299, Trim: 299}},
 		dedup:     []dedupGen{{index: 20000, count: 3}, {index: 20001, count: 0}},
 	}
 	metaOfSilence = meta{ // what version 2 added
@@ -43,6 +43,10 @@ var (
 			{topic: "idle", maxTime: 10, state: window.Idle},
 			{topic: "lagging", maxTime: 30, state: window.Lagging},
 		},
+	}
+	metaOfKeptRows = meta{ // what version 3 added
+		incarnation: 1, nextRow: 301, watermark: 50, advanced: 50, fired: noFiring,
+		published: map[string]Published{"a": {Seq: 300, Trim: 260, Refused: 258}, "b": {Trim: 3}},
 	}
 	metaOfANewTask = meta{incarnation: 1, nextRow: 1, watermark: math.MinInt64, advanced: math.MinInt64, fired: noFiring}
 	rowWithAll     = Row{
@@ -63,7 +67,10 @@ func goldens(t *testing.T) []golden {
 				want.inputs = []inputMeta{}
 			}
 			if want.published == nil {
-				want.published, want.dedup = map[string]uint64{}, []dedupGen{}
+				want.published = map[string]Published{}
+			}
+			if want.dedup == nil {
+				want.dedup = []dedupGen{}
 			}
 			same(t, err, got, want)
 		}
@@ -102,9 +109,13 @@ func goldens(t *testing.T) []golden {
 		}},
 		{"v1-meta", Entry{}, metaIs(metaWithAll)},
 		{"v1-meta-new", Entry{}, metaIs(metaOfANewTask)},
-		{"v2-meta", Entry{spaceMeta, metaWithAll.append(nil)}, metaIs(metaWithAll)},
-		{"v2-meta-new", Entry{spaceMeta, metaOfANewTask.append(nil)}, metaIs(metaOfANewTask)},
-		{"v2-meta-silence", Entry{spaceMeta, metaOfSilence.append(nil)}, metaIs(metaOfSilence)},
+		{"v2-meta", Entry{}, metaIs(metaWithAll)},
+		{"v2-meta-new", Entry{}, metaIs(metaOfANewTask)},
+		{"v2-meta-silence", Entry{}, metaIs(metaOfSilence)},
+		{"v3-meta", Entry{spaceMeta, metaWithAll.append(nil)}, metaIs(metaWithAll)},
+		{"v3-meta-new", Entry{spaceMeta, metaOfANewTask.append(nil)}, metaIs(metaOfANewTask)},
+		{"v3-meta-silence", Entry{spaceMeta, metaOfSilence.append(nil)}, metaIs(metaOfSilence)},
+		{"v3-meta-kept", Entry{spaceMeta, metaOfKeptRows.append(nil)}, metaIs(metaOfKeptRows)},
 		{"v1-row", Entry{}, rowIs(rowWithAll)},
 		{"v1-row-little", Entry{}, rowIs(rowWithLittle)},
 		{"v2-row", Entry{rowKey(258), appendRow(nil, &rowWithAll)}, rowIs(rowWithAll)},
@@ -167,7 +178,7 @@ func TestOldEntriesOfTasksStillOpen(t *testing.T) {
 }
 
 func TestNewerEntriesOfTasksAreRefused(t *testing.T) {
-	for _, v := range []byte{0, 3, 255} {
+	for _, v := range []byte{0, 4, 255} {
 		m := metaWithAll.append(nil)
 		m[0] = v
 		_, errMeta := parseMeta(m)

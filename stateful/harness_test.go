@@ -210,8 +210,9 @@ func (o *taskSink) publish() {
 	o.s.wake()
 }
 
-func (o *taskSink) Published() map[string]uint64 {
-	return map[string]uint64{o.s.traits.Name: o.Progress()}
+func (o *taskSink) Published() map[string]stateful.Published {
+	p := o.Progress()
+	return map[string]stateful.Published{o.s.traits.Name: {Seq: p, Trim: p}}
 }
 
 func (o *taskSink) Progress() uint64 {

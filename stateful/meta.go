@@ -21,7 +21,7 @@ type meta struct {
 	fired       Firing // the last firing of such an advance
 	flushing    bool   // the advance was caused by silence
 	inputs      []inputMeta
-	published   map[string]uint64 // per sink, up to where rows were published
+	published   map[string]Published // by sink
 	dedup       []dedupGen
 }
 
@@ -32,8 +32,8 @@ type inputMeta struct {
 	state   window.InputState
 }
 
-// metaVersion 1 had neither flags nor states of inputs.
-const metaVersion = 2
+// metaVersion 1 had neither flags nor states of inputs, 1 and 2 kept no published rows.
+const metaVersion = 3
 
 const flagFlushing = 1
 
@@ -65,7 +65,10 @@ func (m *meta) append(b []byte) []byte {
 	if len(m.published) > 0 {
 		for _, sink := range sortedKeys(m.published) {
 			b = appendString(b, sink)
-			b = binary.AppendUvarint(b, m.published[sink])
+			p := m.published[sink]
+			b = binary.AppendUvarint(b, p.Seq)
+			b = binary.AppendUvarint(b, p.Trim)
+			b = binary.AppendUvarint(b, p.Refused)
 		}
 	}
 	b = binary.AppendUvarint(b, uint64(len(m.dedup)))
@@ -76,7 +79,7 @@ func (m *meta) append(b []byte) []byte {
 	return b
 }
 
-func sortedKeys(m map[string]uint64) []string {
+func sortedKeys[V any](m map[string]V) []string {
 	keys := make([]string, 0, len(m))
 	for k := range m {
 		keys = append(keys, k)
@@ -210,10 +213,13 @@ func parseMeta(b []byte) (meta, error) {
 		}
 	}
 	n := r.count(2)
-	m.published = make(map[string]uint64, n)
+	m.published = make(map[string]Published, n)
 	for range n {
-		sink := r.string()
-		m.published[sink] = r.uvarint()
+		sink, p := r.string(), Published{Seq: r.uvarint()}
+		if p.Trim = p.Seq; v > 2 {
+			p.Trim, p.Refused = r.uvarint(), r.uvarint()
+		}
+		m.published[sink] = p
 	}
 	m.dedup = make([]dedupGen, r.count(2))
 	for i := range m.dedup {

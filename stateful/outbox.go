@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Row is one output of a committed transaction.
@@ -65,15 +66,18 @@ type OutboxTask struct {
 	Topics []string
 	// NextSeq is the sequence the next row will get.
 	NextSeq uint64
-	// Published is the sequence up to which rows were published and may be gone
-	// from the state, per sink, by the name of the sink.
-	Published map[string]uint64
+	// Published is how far each sink came, by its name.
+	Published map[string]Published
 	// Raised says that the state is of a lower incarnation than Producer: Published is
 	// what sinks took in that one, and their cursors begin anew.
 	Raised bool
 	// Rows are the stored rows that were not trimmed, in sequence. Those not yet
 	// published are published first.
 	Rows []Row
+	// DeadLetterTo is the topic of what failed for good; empty when there is none.
+	DeadLetterTo string
+	// Now tells the time. Without it what is kept for a time is kept by number alone.
+	Now func() time.Time
 	// Prepared are the stored handles of sinks that reserve before they commit.
 	Prepared []Prepared
 	// Store is the task's store, to find out whether a sink can join its commits.
@@ -94,6 +98,18 @@ type Prepared struct {
 	Handle []byte
 }
 
+// Published is how far a sink came with the rows of a task that go to it.
+type Published struct {
+	// Seq: all rows up to here are published, or were dead-lettered.
+	Seq uint64
+	// Trim: rows up to here will not be needed again and may be gone from the state. It is below Seq
+	// for as long as rows are kept for a sink that may lose them (K3).
+	Trim uint64
+	// Refused is the last of the rows up to Trim that the sink refused and that was dead-lettered
+	// instead, 0 when none was (K4).
+	Refused uint64
+}
+
 // TaskOutbox publishes one task's rows. Join, Prepare and Room are called by the
 // task's goroutine, Push by one goroutine at a time but beside them; the others
 // may be called by any. Calls after Close do nothing.
@@ -110,10 +126,10 @@ type TaskOutbox interface {
 	// Push hands over the stored rows of a transaction whose commit is durable, in
 	// order of commits. The rows and their memory belong to the outbox from then on.
 	Push(rows []Row, p []Prepared)
-	// Published returns, per sink, up to which sequence rows were published; the task
-	// trims them with a later commit. The map is the caller's.
-	Published() map[string]uint64
-	// Progress returns a number that grows whenever Published does.
+	// Published returns how far each sink came, by its name; the task stores it and forgets
+	// rows up to Trim with a later commit. The map is the caller's.
+	Published() map[string]Published
+	// Progress returns a number that grows whenever Published changes.
 	Progress() uint64
 	// Room waits until less than the limits is waiting, a sink failed, or ctx is done.
 	Room(ctx context.Context) error
@@ -144,7 +160,7 @@ type SinkTraits struct {
 
 // openOutbox hands the rows that were committed and not yet published to the relay.
 func (t *Task) openOutbox(ctx context.Context, epoch uint64) error {
-	t.stored = nil
+	t.stored = stored{}
 	if t.p.cfg.Outbox == nil || len(t.reg.outputs) == 0 {
 		return nil
 	}
@@ -152,7 +168,7 @@ func (t *Task) openOutbox(ctx context.Context, epoch uint64) error {
 		Producer: Producer{App: t.id.App, Incarnation: t.meta.incarnation, Handler: t.id.Handler, Partition: t.id.Partition, Epoch: epoch},
 		Topics:   t.reg.outputs, NextSeq: t.meta.nextRow, Published: t.meta.published, Store: t.store,
 		MaxRows: t.p.cfg.Limits.OutboxRows, MaxBytes: t.p.cfg.Limits.OutboxBytes,
-		Raised: t.raised,
+		Raised: t.raised, DeadLetterTo: t.p.cfg.DeadLetterTo, Now: t.p.cfg.Now,
 		Failed: func(err error) {
 			if err == nil {
 				t.p.report(t, waitsForSink, "")
@@ -170,7 +186,7 @@ func (t *Task) openOutbox(ctx context.Context, epoch uint64) error {
 			return err
 		}
 		task.Rows = append(task.Rows, row)
-		t.stored = append(t.stored, storedRow{seq: row.Seq, sink: t.p.cfg.Outbox.SinkTraits(row.Topic).Name})
+		t.stored.add(t.p.cfg.Outbox.SinkTraits(row.Topic).Name, row.Seq, false)
 	}
 	for e, err := range t.store.Scan(ctx, spacePrepared, after(spacePrepared)) {
 		if err != nil {
@@ -181,9 +197,9 @@ func (t *Task) openOutbox(ctx context.Context, epoch uint64) error {
 			return err
 		}
 		task.Prepared = append(task.Prepared, h)
-		t.stored = append(t.stored, storedRow{seq: h.Seq, sink: h.Sink, prepared: true})
+		t.stored.add(h.Sink, h.Seq, true)
 	}
-	sortStored(t.stored)
+	t.stored.sort()
 	ob, err := t.p.cfg.Outbox.OpenTask(ctx, task)
 	if err != nil {
 		return err

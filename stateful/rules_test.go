@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/pondage/pondage/stateful"
@@ -238,7 +240,9 @@ func TestCommitOutlivesTheContextOfItsMessage(t *testing.T) {
 // preparing is an outbox whose sink reserves before it commits.
 type preparing struct {
 	*sink
-	opened []stateful.OutboxTask
+	opened  []stateful.OutboxTask
+	mu      sync.Mutex
+	aborted []string
 }
 
 type preparingTask struct {
@@ -258,6 +262,60 @@ func (t preparingTask) Prepare(_ context.Context, rest []stateful.Row) ([]statef
 	}
 	last := rest[len(rest)-1]
 	return []stateful.Prepared{{Sink: "test", Seq: last.Seq, Handle: []byte("for " + string(last.Payload))}}, nil
+}
+
+func (t preparingTask) Abort(_ context.Context, all []stateful.Prepared) {
+	t.o.mu.Lock()
+	defer t.o.mu.Unlock()
+	for _, p := range all {
+		t.o.aborted = append(t.o.aborted, string(p.Handle))
+	}
+}
+
+// K4: what a sink reserved is given up when the commit, and those behind it, failed for certain; not when
+// it may have been applied.
+func TestWhatWasReservedIsGivenUpWithItsCommit(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		err  error
+		want []string
+	}{
+		{"it failed", errDisk, []string{"for a 2", "for b 2", "for c 2"}},
+		{"another owner exists", stateful.ErrFenced, []string{"for a 2", "for b 2", "for c 2"}},
+		{"nobody knows", stateful.ErrCommitUnknown, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := scripted(nil)
+				o := &preparing{sink: newSink()}
+				r := newRig(t, sums(), func(c *stateful.Config) {
+					b.Backend, c.Backend, c.Outbox = c.Backend, b, o
+					c.Limits.CommitRows = 1 // each record is a commit
+				})
+				r.send("d 1")
+				fails := newPending()
+				first := true
+				b.submit = func(_ int, _ stateful.Commit, apply func() stateful.Pending) stateful.Pending {
+					if first {
+						first = false
+						return fails
+					}
+					return failedPending{fmt.Errorf("an earlier one failed: %w", tt.err)}
+				}
+				time.AfterFunc(time.Second, func() { fails.finish(tt.err) })
+				done := make(chan error)
+				go func() { done <- r.process(r.batch("in", "a 2", "b 2", "c 2")) }()
+				if err := <-done; !errors.Is(err, tt.err) {
+					t.Errorf("it failed with %v, want %v", err, tt.err)
+				}
+				o.mu.Lock()
+				defer o.mu.Unlock()
+				if !slices.Equal(o.aborted, tt.want) {
+					t.Errorf("given up are %q, want %q", o.aborted, tt.want)
+				}
+			})
+		})
+	}
 }
 
 // K4: what a sink reserved is stored with the commit that decides it, handed back to the outbox

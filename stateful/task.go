@@ -43,15 +43,14 @@ type Task struct {
 	wm        *window.Watermark
 	silence   *window.Silence
 	advancing bool // an advance is not finished
-	midway    bool // so does the store say
 	ripe      bool // the record done last made something due
 	checking  bool // some value of the batch in hand cannot be encoded
 	changed   bool // there is something to commit
 	raised    bool // the stored incarnation is lower than the configured one
 	stale     bool // memory is not what the store has: read it again
 	seq       uint64
-	stored    []storedRow // rows in the store, oldest first, until trimmed
-	progress  uint64      // of the outbox, when rows were last trimmed
+	stored    stored // rows in the store, until trimmed
+	progress  uint64 // of the outbox, when rows were last trimmed
 	dropMarks bool
 	failures  int // in a row, for the back-off
 	attempts  attempts
@@ -70,12 +69,6 @@ type Task struct {
 	closed   error      // why it must not be
 
 	waits [waitsKinds]string // guarded by the processor's mutex
-}
-
-type storedRow struct {
-	seq      uint64
-	sink     string
-	prepared bool
 }
 
 func newTask(p *Processor, reg *registration, partition int32) *Task {
@@ -279,11 +272,10 @@ func (t *Task) loadMeta(ctx context.Context) error {
 	t.silence.Stop() // the task did not run
 	t.hold()
 	if m.published == nil {
-		m.published = make(map[string]uint64)
+		m.published = make(map[string]Published)
 	}
 	t.meta = m
 	t.advancing, t.changed = m.advanced < m.watermark, false
-	t.midway = t.advancing
 	return nil
 }
 

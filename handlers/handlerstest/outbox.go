@@ -36,14 +36,14 @@ func (o *outbox) OpenTask(_ context.Context, t stateful.OutboxTask) (stateful.Ta
 	}
 	at, known := (*cursors)[who]
 	if !known { // the state may come from another kit, whose sink had these
-		at = t.Published[sinkName]
+		at = t.Published[sinkName].Seq
 		(*cursors)[who] = at
 	}
 	switch {
 	case at >= t.NextSeq:
 		return nil, fmt.Errorf("handlerstest: the sink has output %d and the state's next is %d: the state is older than what was published", at, t.NextSeq)
-	case at < t.Published[sinkName]:
-		return nil, fmt.Errorf("handlerstest: the sink has outputs up to %d and the state says %d were published", at, t.Published[sinkName])
+	case at < t.Published[sinkName].Seq:
+		return nil, fmt.Errorf("handlerstest: the sink has outputs up to %d and the state says %d were published", at, t.Published[sinkName].Seq)
 	}
 	out := &taskOutbox{l: o.l, who: who, published: at}
 	out.Push(t.Rows, nil)
@@ -88,10 +88,12 @@ func (o *taskOutbox) Push(rows []stateful.Row, _ []stateful.Prepared) {
 	o.published = b.cursors[o.who]
 }
 
-func (o *taskOutbox) Published() map[string]uint64 { return map[string]uint64{sinkName: o.published} }
-func (o *taskOutbox) Progress() uint64             { return o.published }
-func (o *taskOutbox) Room(context.Context) error   { return nil }
-func (o *taskOutbox) Backlog() (int, int64)        { return 0, 0 }
+func (o *taskOutbox) Published() map[string]stateful.Published {
+	return map[string]stateful.Published{sinkName: {Seq: o.published, Trim: o.published}}
+}
+func (o *taskOutbox) Progress() uint64           { return o.published }
+func (o *taskOutbox) Room(context.Context) error { return nil }
+func (o *taskOutbox) Backlog() (int, int64)      { return 0, 0 }
 func (o *taskOutbox) Drained(context.Context) error {
 	if o.l.dead.Load() {
 		return errCrashed
