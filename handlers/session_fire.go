@@ -15,7 +15,7 @@ const (
 // sweepChunk is how many chunks of the due index go in one firing.
 const sweepChunk = 256
 
-// NextFiring implements [stateful.Firer]. What has fired, or is forgotten, is known by the
+// NextFiring implements [stateful.Firer]. What has ended, or is forgotten, is known by the
 // sessions themselves, so it does not matter where an advance was interrupted.
 func (w *sessionTask[E, A]) NextFiring(ctx context.Context, _ *stateful.Tx, _, wm int64, _ stateful.Firing) (stateful.Firing, bool, error) {
 	for {
@@ -93,7 +93,7 @@ func (w *sessionTask[E, A]) settle(ctx context.Context, tx *stateful.Tx, f state
 	}
 	k, left := c.Value()
 	if at, kind, i := k.due(w.lateness); left && at == f.Time && kind == f.Kind {
-		if left, err = w.end(ctx, tx, c.Key(), &k, i, kind == fireKind, emit); err != nil {
+		if left, err = w.end(ctx, tx, c.Key(), &k, i, f, emit); err != nil {
 			return err
 		}
 	}
@@ -110,24 +110,29 @@ func (w *sessionTask[E, A]) settle(ctx context.Context, tx *stateful.Tx, f state
 	return nil
 }
 
-// end closes the i-th session of a key, or forgets it, and reports whether the key has any left.
-func (w *sessionTask[E, A]) end(ctx context.Context, tx *stateful.Tx, key string, k *keySessions[A], i int, fire, emit bool) (left bool, err error) {
-	if !fire {
-		return w.forget(ctx, key, k, i)
+// end closes the i-th session of a key at a time, or forgets it, and reports whether the key has any left.
+func (w *sessionTask[E, A]) end(ctx context.Context, tx *stateful.Tx, key string, k *keySessions[A], i int, f stateful.Firing, emit bool) (left bool, err error) {
+	closing := f.Kind == cleanKind || w.lateness == 0
+	if f.Kind == cleanKind && w.trigger == nil {
+		return w.forget(ctx, tx, key, k, i)
 	}
 	s, err := w.session(ctx, key, k, i)
 	if err != nil {
 		return false, err
 	}
 	span, _ := k.at(i)
+	was := s.wakes()
 	if emit {
-		if err := w.emit(tx, span, key, &s); err != nil {
+		if err := w.finish(tx, key, span, &s, f.Time, closing); err != nil {
 			return false, err
 		}
 	}
-	if w.lateness == 0 {
-		return w.forget(ctx, key, k, i)
+	if closing {
+		return w.forget(ctx, tx, key, k, i)
 	}
-	s.fired = true
+	s.ended = true
+	if err := moveTimers(tx, key, span.Start, was, s.wakes()); err != nil {
+		return false, err
+	}
 	return true, w.place(ctx, key, k, true, span, s, i, i+1)
 }

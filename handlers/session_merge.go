@@ -11,7 +11,7 @@ import (
 // arrange takes an event that does not simply go on with the latest session of its key: it
 // opens one, joins several, goes to an older one, comes to one that has ended, or is late.
 func (w *sessionTask[E, A]) arrange(ctx context.Context, tx *stateful.Tx, rec *stateful.Record, c *stateful.Cell[keySessions[A]], ts, wm int64) error {
-	k, had, err := w.present(ctx, c, wm)
+	k, had, err := w.present(ctx, tx, c, wm)
 	if err != nil {
 		return err
 	}
@@ -34,7 +34,7 @@ func (w *sessionTask[E, A]) arrange(ctx context.Context, tx *stateful.Tx, rec *s
 	case from == to && len(w.spans) >= w.limits.WindowsPerKey:
 		return stateful.Permanent(fmt.Errorf("key %q has %d open windows, the limit (Limits.WindowsPerKey): are its event times right?", c.Key(), len(w.spans)))
 	}
-	s, err := w.join(ctx, c.Key(), &k, span, from, to)
+	s, was, err := w.join(ctx, tx, c.Key(), &k, span, from, to)
 	if err != nil {
 		return err
 	}
@@ -42,11 +42,11 @@ func (w *sessionTask[E, A]) arrange(ctx context.Context, tx *stateful.Tx, rec *s
 		return err
 	}
 	w.folded(wm)
-	if span.Last() <= wm {
-		if err := w.emit(tx, span, c.Key(), &s); err != nil {
-			return err
-		}
-		s.fired = true
+	if err := w.element(tx, c.Key(), span, &s, ts); err != nil {
+		return err
+	}
+	if err := moveTimers(tx, c.Key(), span.Start, was, s.wakes()); err != nil {
+		return err
 	}
 	if err := w.place(ctx, c.Key(), &k, had, span, s, from, to); err != nil {
 		return err
@@ -62,7 +62,7 @@ func (w *sessionTask[E, A]) arrange(ctx context.Context, tx *stateful.Tx, rec *s
 
 // present returns the sessions of a key, without those that would have been forgotten had
 // AllowedLateness always been what it is.
-func (w *sessionTask[E, A]) present(ctx context.Context, c *stateful.Cell[keySessions[A]], wm int64) (k keySessions[A], had bool, err error) {
+func (w *sessionTask[E, A]) present(ctx context.Context, tx *stateful.Tx, c *stateful.Cell[keySessions[A]], wm int64) (k keySessions[A], had bool, err error) {
 	for {
 		if k, had = c.Value(); !had {
 			return k, false, nil
@@ -71,7 +71,7 @@ func (w *sessionTask[E, A]) present(ctx context.Context, c *stateful.Cell[keySes
 		if at > wm || kind != cleanKind {
 			return k, true, nil
 		}
-		left, err := w.forget(ctx, c.Key(), &k, i)
+		left, err := w.forget(ctx, tx, c.Key(), &k, i)
 		if err != nil {
 			return k, false, err
 		}
@@ -81,30 +81,52 @@ func (w *sessionTask[E, A]) present(ctx context.Context, c *stateful.Cell[keySes
 	}
 }
 
-// join returns the session of span, into which those from:to of the key go.
-func (w *sessionTask[E, A]) join(ctx context.Context, key string, k *keySessions[A], span window.Span, from, to int) (s session[A], err error) {
+// join returns the session of span, into which those from:to of the key go, and the timers
+// that are set for it. What it makes another window of is taken back.
+func (w *sessionTask[E, A]) join(ctx context.Context, tx *stateful.Tx, key string, k *keySessions[A], span window.Span, from, to int) (s session[A], was wakes, err error) {
+	was = asleep
 	if from == to {
-		if w.init != nil {
-			s.value = w.init()
-		}
-		return s, nil
+		s.value = w.start()
+		return s, was, nil
 	}
-	if s, err = w.session(ctx, key, k, from); err != nil {
-		return s, err
-	}
-	for i := from + 1; i < to; i++ {
+	for i := from; i < to; i++ {
 		o, err := w.session(ctx, key, k, i)
 		if err != nil {
-			return s, err
+			return s, was, err
 		}
-		if s.value, err = w.merge(s.value, o.value); err != nil {
-			return s, err
+		if w.trigger != nil {
+			if was, err = w.leave(tx, key, w.spans[i], span, &o, was); err != nil {
+				return s, was, err
+			}
+		}
+		if i == from {
+			s = o
+		} else if err := w.unite(&s, &o); err != nil {
+			return s, was, err
 		}
 	}
 	if span != w.spans[from] {
-		s.pane, s.fired = 0, false // it is a new window
+		s.pane, s.ended = 0, false // it is a new window
 	}
-	return s, nil
+	return s, was, nil
+}
+
+// leave makes a session that becomes part of the window joined ready for it: its last result is taken back
+// and its timers are no more, unless the window is the same or, for the timers, begins with it.
+func (w *sessionTask[E, A]) leave(tx *stateful.Tx, key string, span, joined window.Span, s *session[A], was wakes) (wakes, error) {
+	if span == joined {
+		return s.wakes(), nil
+	}
+	if k := s.keeps(); k.stands {
+		if err := w.takeBack(tx, key, span, s.pane, &k); err != nil {
+			return was, err
+		}
+		s.kept = &k
+	}
+	if span.Start == joined.Start {
+		return s.wakes(), nil
+	}
+	return was, moveTimers(tx, key, span.Start, s.wakes(), asleep)
 }
 
 // session returns the i-th session of a key.
@@ -138,7 +160,7 @@ func (w *sessionTask[E, A]) place(ctx context.Context, key string, k *keySession
 			if err := w.putOlder(ctx, key, id, k.session); err != nil {
 				return err
 			}
-			k.replace(n, n, olderSession{k.Span, id, k.fired})
+			k.replace(n, n, olderSession{k.Span, id, k.ended})
 		} else if err := w.dropOlder(ctx, key, k, from, n); err != nil {
 			return err
 		}
@@ -152,7 +174,7 @@ func (w *sessionTask[E, A]) place(ctx context.Context, key string, k *keySession
 			return err
 		}
 	}
-	k.replace(from, to, olderSession{span, id, s.fired})
+	k.replace(from, to, olderSession{span, id, s.ended})
 	return w.putOlder(ctx, key, id, s)
 }
 
@@ -188,18 +210,22 @@ func (w *sessionTask[E, A]) deleteOlder(ctx context.Context, key string, gone []
 }
 
 // forget takes the i-th session of a key away and reports whether others are left. k is not put.
-func (w *sessionTask[E, A]) forget(ctx context.Context, key string, k *keySessions[A], i int) (left bool, err error) {
+func (w *sessionTask[E, A]) forget(ctx context.Context, tx *stateful.Tx, key string, k *keySessions[A], i int) (left bool, err error) {
 	w.opened(-1)
+	if w.trigger != nil {
+		s, err := w.session(ctx, key, k, i)
+		if err != nil {
+			return false, err
+		}
+		span, _ := k.at(i)
+		if err := moveTimers(tx, key, span.Start, s.wakes(), asleep); err != nil {
+			return false, err
+		}
+	}
 	if n := k.len() - 1; i < n {
 		return true, w.dropOlder(ctx, key, k, i, i+1)
 	} else if n > 0 { // it ends last, so the others go first
 		return true, stateful.TaskFault(fmt.Errorf("key %q has a session that outlives a later one: the stored state is damaged", key))
 	}
 	return false, nil
-}
-
-func (w *sessionTask[E, A]) emit(tx *stateful.Tx, s window.Span, key string, v *session[A]) error {
-	pane := v.pane
-	v.pane++
-	return w.core.emit(tx, s, key, v.value, pane)
 }

@@ -10,7 +10,8 @@ import (
 type session[A any] struct {
 	value A
 	pane  uint32 // number of the next result of its window
-	fired bool   // it has ended, and takes only what is late
+	ended bool   // it has ended, and takes only what is late
+	kept  *kept[A]
 }
 
 // keySessions are the open sessions of one key. Nearly always there is one, so the latest is
@@ -26,7 +27,7 @@ type keySessions[A any] struct {
 type olderSession struct {
 	window.Span
 	id    uint32 // names its entry
-	fired bool   // as in its entry
+	ended bool   // as in its entry
 }
 
 // older returns the sessions before the latest, in order of time.
@@ -40,20 +41,20 @@ func (k *keySessions[A]) older() []olderSession {
 func (k *keySessions[A]) len() int { return len(k.older()) + 1 }
 
 // at returns the i-th session, in order of time.
-func (k *keySessions[A]) at(i int) (s window.Span, fired bool) {
+func (k *keySessions[A]) at(i int) (s window.Span, ended bool) {
 	if older := k.older(); i < len(older) {
-		return older[i].Span, older[i].fired
+		return older[i].Span, older[i].ended
 	}
-	return k.Span, k.fired
+	return k.Span, k.ended
 }
 
 // due returns what is due first of all sessions of the key, and of which.
 func (k *keySessions[A]) due(lateness int64) (at int64, kind uint8, i int) {
 	at = math.MaxInt64
 	for n := range k.len() {
-		s, fired := k.at(n)
+		s, ended := k.at(n)
 		t, what := s.Last(), fireKind
-		if fired {
+		if ended {
 			t, what = t+lateness, cleanKind
 		}
 		if t < at || t == at && what < kind {

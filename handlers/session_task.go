@@ -16,7 +16,9 @@ import (
 // be told from these.
 type sessionTask[E, A any] struct {
 	core[E, A]
-	gap int64
+	gap     int64
+	trigger Trigger // nil: the usual one, of which nothing is kept
+	mode    EmitMode
 
 	keys  *stateful.Table[keySessions[A]]
 	older *stateful.Table[session[A]]
@@ -44,11 +46,14 @@ func newSessionTask[E, A any](ctx context.Context, w Window[E, A], t *stateful.T
 		return nil, err
 	}
 	in := &sessionTask[E, A]{
-		gap:   s.Gap(),
+		gap: s.Gap(), mode: w.Emit,
 		keys:  stateful.NewTable(t, "s", keySessionsCodec[A]{sessionCodec[A]{value}}),
 		older: stateful.NewTable(t, "o", sessionCodec[A]{value}),
 		due:   dueIndex{table: stateful.NewTable(t, "d", due), width: s.Gap()},
 		count: stateful.NewTable(t, "c", count),
+	}
+	if w.Trigger != nil || w.Emit != Accumulating {
+		in.trigger = w.trigger()
 	}
 	if in.core, err = newCore(ctx, w, t); err != nil {
 		return nil, err
@@ -80,7 +85,7 @@ func (w *sessionTask[E, A]) Process(ctx context.Context, tx *stateful.Tx, rec *s
 	}
 	k, had := c.Value()
 	end := max(k.End, ts+w.gap)
-	if !had || ts < k.Start || ts > k.End || k.Last() <= wm || end >= maxTime {
+	if w.trigger != nil || !had || ts < k.Start || ts > k.End || k.Last() <= wm || end >= maxTime {
 		if err := w.arrange(ctx, tx, rec, c, ts, wm); err != nil {
 			return err
 		}

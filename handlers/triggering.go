@@ -173,6 +173,16 @@ const (
 	onProcessingTime
 )
 
+func (q question) ask(t Trigger, m Moment, s TriggerState) (Decision, TriggerState) {
+	switch q {
+	case onElement:
+		return t.OnElement(m, s)
+	case onEventTime:
+		return t.OnEventTime(m, s)
+	}
+	return t.OnProcessingTime(m, s)
+}
+
 // ask asks the trigger, does what it decides, and stores what it keeps.
 func (g *triggering[E, A]) ask(ctx context.Context, tx *stateful.Tx, a *asked[A], s *windowState, q question, at int64) error {
 	was := *s
@@ -181,15 +191,7 @@ func (g *triggering[E, A]) ask(ctx context.Context, tx *stateful.Tx, a *asked[A]
 		m.Window = boundsOf(a.Span)
 	}
 	kept := TriggerState{N: s.n, EventAt: instant(s.eventAt), ClockAt: instant(s.clockAt)}
-	var d Decision
-	switch q {
-	case onElement:
-		d, kept = g.trigger.OnElement(m, kept)
-	case onEventTime:
-		d, kept = g.trigger.OnEventTime(m, kept)
-	default:
-		d, kept = g.trigger.OnProcessingTime(m, kept)
-	}
+	d, kept := q.ask(g.trigger, m, kept)
 	s.n, s.eventAt, s.clockAt = kept.N, millis(kept.EventAt), millis(kept.ClockAt)
 	if d == Fire && g.mode == Discarding {
 		d = FireAndPurge
@@ -263,19 +265,27 @@ func (g *triggering[E, A]) lastOf(ctx context.Context, a *asked[A], s *windowSta
 
 // setTimers makes the timers those of now.
 func setTimers[A any](tx *stateful.Tx, a *asked[A], was, now windowState) error {
-	if was.eventAt == now.eventAt && was.clockAt == now.clockAt {
+	return moveTimers(tx, a.key, a.End, wakes{was.eventAt, was.clockAt}, wakes{now.eventAt, now.clockAt})
+}
+
+// wakes are the times, in ms, at which a trigger is to be asked; unset when it is not.
+type wakes struct{ eventAt, clockAt int64 }
+
+// moveTimers makes the timers of one window, which is told apart from the key's others by a time, those of now.
+func moveTimers(tx *stateful.Tx, key string, of int64, was, now wakes) error {
+	if was == now {
 		return nil
 	}
-	space := string(stateful.AppendOrdered(nil, a.End))
+	space := string(stateful.AppendOrdered(nil, of))
 	set := func(kind stateful.TimerKind, was, now int64) error {
 		if was == now {
 			return nil
 		}
 		if was != unset {
-			tx.DeleteTimer(stateful.Timer{Kind: kind, Time: was, Namespace: space, Key: a.key})
+			tx.DeleteTimer(stateful.Timer{Kind: kind, Time: was, Namespace: space, Key: key})
 		}
 		if now != unset {
-			return tx.SetTimer(stateful.Timer{Kind: kind, Time: now, Namespace: space, Key: a.key})
+			return tx.SetTimer(stateful.Timer{Kind: kind, Time: now, Namespace: space, Key: key})
 		}
 		return nil
 	}

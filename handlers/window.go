@@ -27,6 +27,13 @@ import (
 // Results are published to To with the key as the message's key and the window's
 // last millisecond as its time; see [Result] for the JSON.
 //
+// An event of window.Session joins the sessions of its key that its own window meets: their values
+// are merged in order of time, then the event is folded, and lateness is that of what comes
+// out. A session that grows, or is joined, is a new window, with panes from 0: results of the windows it
+// was made of stand, unless Emit is [Retracting], which takes the last one of each back
+// at once. No two results have one id: a session only grows, so that a window it has outgrown
+// does not come back.
+//
 // Windows of window.Global and window.Count have no end in time. No event of theirs is late,
 // except after the end of all input, which closes them; something is stored of every key that ever
 // came. The Window of their results goes from the first to the last event in it.
@@ -171,14 +178,10 @@ func (w Window[E, A]) checkKind() error {
 		}
 		return nil
 	}
-	var errs []error
 	if w.aggregate().Merge == nil {
-		errs = append(errs, errors.New("Merge is required with sessions: an event may join two of them, so say what their values make together"))
+		return errors.New("Merge is required with sessions: an event may join two of them, so say what their values make together")
 	}
-	if w.Trigger != nil || w.Emit != Accumulating {
-		errs = append(errs, errors.New("Trigger and Emit do not work with sessions: leave them out"))
-	}
-	return errors.Join(errs...)
+	return nil
 }
 
 func (w Window[E, A]) checkAggregate() error {

@@ -138,11 +138,25 @@ func cpuTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// One million open windows of a count, with the backend that keeps them in memory, stay within 250 MB.
+// One million open windows of a count, with the backend that keeps them in memory, stay within 250 MB, and as
+// many sessions within 300.
 func TestAMillionOpenWindowsFitInMemory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
+	sessions := clicks()
+	sessions.Windows = window.Session(10 * time.Second)
+	sessions.Merge = func(a, b int) (int, error) { return a + b, nil }
+	for _, tt := range []struct {
+		name  string
+		w     handlers.Window[click, int]
+		limit float64
+	}{{"tumbling", clicks(), 250}, {"sessions", sessions, 300}} {
+		t.Run(tt.name, func(t *testing.T) { fitsInMemory(t, tt.w, tt.limit) })
+	}
+}
+
+func fitsInMemory(t *testing.T, w handlers.Window[click, int], limit float64) {
 	heap := func() float64 {
 		runtime.GC()
 		runtime.GC()
@@ -152,7 +166,7 @@ func TestAMillionOpenWindowsFitInMemory(t *testing.T) {
 	}
 	const n = 1_000_000
 	before := heap()
-	e := newEngine(t, clicks(), func(c *stateful.Config) { c.Limits.CachedEntries = 2 * n })
+	e := newEngine(t, w, func(c *stateful.Config) { c.Limits.CachedEntries = 2 * n })
 	for i := range n / 1000 {
 		recs := make([]stateful.Record, 1000)
 		for j := range recs {
@@ -169,8 +183,8 @@ func TestAMillionOpenWindowsFitInMemory(t *testing.T) {
 		t.Fatalf("%d dead letters: %s", len(dead), reason(dead[0]))
 	}
 	t.Logf("%.0f MB for %d windows, %.0f bytes each", grown, n, grown*1e6/n)
-	if grown > 250 {
-		t.Errorf("the heap has grown by %.0f MB, the limit is 250", grown)
+	if grown > limit {
+		t.Errorf("the heap has grown by %.0f MB, the limit is %.0f", grown, limit)
 	}
 	if err := e.p.Close(context.Background()); err != nil {
 		t.Fatal(err)

@@ -58,6 +58,8 @@ func (s setting) handler() handlers.Window[event, string] {
 		w.Windows = window.Global()
 	case "count":
 		w.Windows = window.Count(int(s.size))
+	case "session":
+		w.Windows = window.Session(size)
 	}
 	switch s.trigger {
 	case "update":
@@ -325,6 +327,9 @@ func (s setting) play(t testing.TB, events []event, cuts, limits uint8) []string
 }
 
 func (s setting) expect(events []event) []string {
+	if s.kind == "session" {
+		return s.expectSessions(events)
+	}
 	m := newSlow(s)
 	for _, e := range events {
 		if e.Key == "tick" {
