@@ -114,9 +114,9 @@ func TestSlidingWindows(t *testing.T) {
 		},
 	} {
 		for _, merge := range []bool{false, true} {
-			name := tt.name + ", one value per window"
+			name := tt.name
 			if merge {
-				name = tt.name + ", by slices"
+				name = tt.name + ", with a Merge"
 			}
 			t.Run(name, func(t *testing.T) {
 				w := counting()
@@ -203,6 +203,18 @@ func TestSettingsOfTriggersAreChecked(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Validate() = %v, does not mention %q", err, want)
 		}
+	}
+}
+
+func TestTooManyWindowsOfAnEventAreRefused(t *testing.T) {
+	w := counting()
+	w.Windows = window.Sliding(24*time.Hour, time.Second)
+	if err := w.Validate(); err == nil || !strings.Contains(err.Error(), "in 86400 of them") || !strings.Contains(err.Error(), "slide longer") {
+		t.Errorf("Validate() = %v, want one with the number and the way out", err)
+	}
+	w.Windows = window.Sliding(10_000*ms, ms)
+	if err := w.Validate(); err != nil {
+		t.Error(err)
 	}
 }
 
