@@ -31,8 +31,10 @@ func TestPublishedRowsAreKeptWithinLimits(t *testing.T) {
 		{name: "in number", config: outbox.Config{KeepRows: 32}, push: 50, least: 18, most: 20},
 		{name: "as many as may wait", limits: func(ot *stateful.OutboxTask) { ot.MaxRows = 30 }, push: 50, least: 20, most: 50},
 		{name: "as many bytes as may wait", limits: func(ot *stateful.OutboxTask) { ot.MaxBytes = 30 * size }, push: 50, least: 20, most: 50},
-		{name: "fewer when others wait", config: outbox.Config{KeepRows: 32}, limits: func(ot *stateful.OutboxTask) { ot.MaxRows = 32 },
-			push: 32, blocks: 10, least: 10, most: 12},
+		{
+			name: "fewer when others wait", config: outbox.Config{KeepRows: 32}, limits: func(ot *stateful.OutboxTask) { ot.MaxRows = 32 },
+			push: 32, blocks: 10, least: 10, most: 12,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
