@@ -87,7 +87,7 @@ func (t *Task) submit(ctx context.Context) (_ *flight, err error) {
 	}
 	f.pending = t.store.Submit(f.ctx, c)
 	t.seq++
-	t.changed = false
+	t.changed, t.midway = false, t.advancing
 	t.mu.Lock()
 	f.life = t.life
 	t.inflight = append(t.inflight, f)

@@ -45,6 +45,7 @@ func (t *Task) advance(ctx context.Context, pol *Policy) error {
 			m.fired = Firing{Time: f.Time, Kind: f.Kind, Key: f.Key}
 		default:
 			t.advancing, m.advanced, m.flushing = false, wm, false
+			t.changed = t.changed || t.midway
 			return nil
 		}
 		if err != nil {

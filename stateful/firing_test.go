@@ -134,6 +134,7 @@ type referred struct {
 	instances int
 	fails     int
 	strangers int // firings of another instance
+	asked     int // what fires next
 }
 
 func (h *referring) Instance(_ context.Context, t *stateful.Task) (stateful.Handler, error) {
@@ -164,6 +165,7 @@ func (h *referring) Due() int64 {
 }
 
 func (h *referring) NextFiring(context.Context, *stateful.Tx, int64, int64, stateful.Firing) (stateful.Firing, bool, error) {
+	h.shared.asked++
 	if len(h.shared.due) == 0 {
 		return stateful.Firing{}, false, nil
 	}
@@ -199,4 +201,19 @@ func TestInstanceIsNotReplacedInTheMiddleOfAFiring(t *testing.T) {
 			t.Error("the instance was never let go")
 		}
 	})
+}
+
+// T3: an advance whose last firing filled a commit is known to be done, and is not looked through again by
+// who opens the task next.
+func TestEndOfAnAdvanceIsStored(t *testing.T) {
+	h := &referring{adder: sums(), shared: &referred{}}
+	r := newRig(t, h, func(c *stateful.Config) { c.Limits.CommitRows = 1 })
+	r.send("fire")
+	r.want("out: fired")
+	r.restart()
+	h.shared.asked = 0
+	r.send()
+	if h.shared.asked > 0 {
+		t.Error("the advance was taken up again")
+	}
 }

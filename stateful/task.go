@@ -43,6 +43,7 @@ type Task struct {
 	wm        *window.Watermark
 	silence   *window.Silence
 	advancing bool // an advance is not finished
+	midway    bool // so does the store say
 	ripe      bool // the record done last made something due
 	checking  bool // some value of the batch in hand cannot be encoded
 	changed   bool // there is something to commit
@@ -276,6 +277,7 @@ func (t *Task) loadMeta(ctx context.Context) error {
 	}
 	t.meta = m
 	t.advancing, t.changed = m.advanced < m.watermark, false
+	t.midway = t.advancing
 	return nil
 }
 
