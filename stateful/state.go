@@ -152,6 +152,25 @@ func newCells[T any](t *Task, name string, ttl time.Duration, clock TimerKind, c
 	return s, nil
 }
 
+// read returns the value of a key that has one at most, and whether there is one.
+func (s *cells[T]) read(ctx context.Context, at Scope) (value T, ok bool, err error) {
+	c, err := s.load(ctx, at.Key)
+	if err != nil {
+		return value, false, err
+	}
+	value, ok = s.get(at.Tx, c)
+	return value, ok, nil
+}
+
+// remove takes the value of such a key away.
+func (s *cells[T]) remove(ctx context.Context, at Scope) error {
+	c, err := s.load(ctx, at.Key)
+	if err == nil {
+		s.delete(at.Tx, c)
+	}
+	return err
+}
+
 // load returns the cell of key, reading it when it is not in memory.
 func (s *cells[T]) load(ctx context.Context, key string) (*Cell[lasting[T]], error) {
 	if c := s.find(key); c != nil {

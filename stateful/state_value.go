@@ -36,12 +36,7 @@ func (v *Value[T]) Get(ctx context.Context, at Scope) (value T, ok bool, err err
 	if err != nil {
 		return value, false, err
 	}
-	c, err := s.load(ctx, at.Key)
-	if err != nil {
-		return value, false, err
-	}
-	value, ok = s.get(at.Tx, c)
-	return value, ok, nil
+	return s.read(ctx, at)
 }
 
 // Put sets the value.
@@ -63,11 +58,7 @@ func (v *Value[T]) Delete(ctx context.Context, at Scope) error {
 	if err != nil {
 		return err
 	}
-	c, err := s.load(ctx, at.Key)
-	if err == nil {
-		s.delete(at.Tx, c)
-	}
-	return err
+	return s.remove(ctx, at)
 }
 
 // InMemory reports whether the value of the key, or that there is none, is known without reading the store. A handler
@@ -134,12 +125,7 @@ func (a *Aggregate[E, A]) Get(ctx context.Context, at Scope) (value A, ok bool, 
 	if err != nil {
 		return value, false, err
 	}
-	c, err := s.load(ctx, at.Key)
-	if err != nil {
-		return value, false, err
-	}
-	value, ok = s.get(at.Tx, c)
-	return value, ok, nil
+	return s.read(ctx, at)
 }
 
 // Delete takes the value away.
@@ -148,9 +134,5 @@ func (a *Aggregate[E, A]) Delete(ctx context.Context, at Scope) error {
 	if err != nil {
 		return err
 	}
-	c, err := s.load(ctx, at.Key)
-	if err == nil {
-		s.delete(at.Tx, c)
-	}
-	return err
+	return s.remove(ctx, at)
 }
