@@ -3,11 +3,7 @@ package handlers_test
 import (
 	"cmp"
 	"fmt"
-	"math/rand/v2"
-	"os"
 	"slices"
-	"strconv"
-	"strings"
 	"testing"
 
 	"github.com/pondage/pondage/handlers"
@@ -171,41 +167,7 @@ func FuzzSessionTriggers(f *testing.F) {
 		f.Add([]byte{1, 4, 3, 90, 9, 200, 7, 3, 8, 17, 255, 0, 7, 1, 7, 128, 7, 90, 15, 3, 1, 4, 3, 90, 9, 200, 7, 3, 8, 17},
 			trigger<<8|0x0201070a0609<<16, uint8(trigger), uint8(trigger))
 	}
-	f.Fuzz(func(t *testing.T, b []byte, set uint64, cuts, limits uint8) {
-		var bytes [8]byte
-		for i := range bytes {
-			bytes[i] = byte(set >> (8 * i))
-		}
-		s, events := sessionSetting(bytes), longScript(b)
-		if got, want := s.play(t, events, cuts, limits), s.expect(events); !slices.Equal(got, want) {
-			t.Errorf("%v, cuts %d, limits %d\n%v\npublished\n%s\nwant\n%s\nfirst difference %q", s, cuts, limits, events,
-				strings.Join(got, "\n"), strings.Join(want, "\n"), firstDifference(got, want))
-		}
-	})
+	fuzzSlowly(f, sessionSetting)
 }
 
-func TestSessionsAtRandom(t *testing.T) {
-	n := uint64(1000)
-	if v, err := strconv.ParseUint(os.Getenv("PONDAGE_SCRIPTS"), 10, 64); err == nil {
-		n = v
-	}
-	for seed := range n {
-		r := rand.New(rand.NewPCG(seed, 1))
-		var set [8]byte
-		for i := range set {
-			set[i] = byte(r.Uint32())
-		}
-		b := make([]byte, r.IntN(160))
-		for i := range b {
-			b[i] = byte(r.Uint32())
-			if i%2 == 1 && r.IntN(4) > 0 {
-				b[i] = byte(int8(b[i]) / 4) // fewer jumps
-			}
-		}
-		s, events, cuts, limits := sessionSetting(set), longScript(b), uint8(r.Uint32()), uint8(r.Uint32())
-		if got, want := s.play(t, events, cuts, limits), s.expect(events); !slices.Equal(got, want) {
-			t.Fatalf("seed %d: %v, cuts %d, limits %d\n%v\npublished\n%s\nwant\n%s\nfirst difference %q", seed, s, cuts, limits, events,
-				strings.Join(got, "\n"), strings.Join(want, "\n"), firstDifference(got, want))
-		}
-	}
-}
+func TestSessionsAtRandom(t *testing.T) { playAtRandom(t, 1, sessionSetting) }

@@ -363,27 +363,30 @@ func FuzzKinds(f *testing.F) {
 				kind|trigger<<8|0x0201070a0609<<16, uint8(kind), uint8(trigger))
 		}
 	}
+	fuzzSlowly(f, settingOf)
+}
+
+func TestKindsAtRandom(t *testing.T) { playAtRandom(t, 0, settingOf) }
+
+// fuzzSlowly holds the handler against the plainest program, in the settings that of makes.
+func fuzzSlowly(f *testing.F, of func([8]byte) setting) {
 	f.Fuzz(func(t *testing.T, b []byte, set uint64, cuts, limits uint8) {
 		var bytes [8]byte
 		for i := range bytes {
 			bytes[i] = byte(set >> (8 * i))
 		}
-		s, events := settingOf(bytes), longScript(b)
-		got, want := s.play(t, events, cuts, limits), s.expect(events)
-		if !slices.Equal(got, want) {
-			t.Errorf("%v, cuts %d, limits %d\n%v\npublished\n%s\nwant\n%s\nfirst difference %q", s, cuts, limits, events,
-				strings.Join(got, "\n"), strings.Join(want, "\n"), firstDifference(got, want))
-		}
+		of(bytes).compare(t, longScript(b), cuts, limits)
 	})
 }
 
-func TestKindsAtRandom(t *testing.T) {
+// playAtRandom does so with random scripts, 1,000 or as many as PONDAGE_SCRIPTS says.
+func playAtRandom(t *testing.T, stream uint64, of func([8]byte) setting) {
 	n := uint64(1000)
 	if v, err := strconv.ParseUint(os.Getenv("PONDAGE_SCRIPTS"), 10, 64); err == nil {
 		n = v
 	}
 	for seed := range n {
-		r := rand.New(rand.NewPCG(seed, 0))
+		r := rand.New(rand.NewPCG(seed, stream))
 		var set [8]byte
 		for i := range set {
 			set[i] = byte(r.Uint32())
@@ -395,10 +398,20 @@ func TestKindsAtRandom(t *testing.T) {
 				b[i] = byte(int8(b[i]) / 4) // fewer jumps
 			}
 		}
-		s, events, cuts, limits := settingOf(set), longScript(b), uint8(r.Uint32()), uint8(r.Uint32())
-		if got, want := s.play(t, events, cuts, limits), s.expect(events); !slices.Equal(got, want) {
-			t.Fatalf("seed %d: %v, cuts %d, limits %d\n%v\npublished\n%s\nwant\n%s\nfirst difference %q", seed, s, cuts, limits, events,
-				strings.Join(got, "\n"), strings.Join(want, "\n"), firstDifference(got, want))
+		if !of(set).compare(t, longScript(b), uint8(r.Uint32()), uint8(r.Uint32())) {
+			t.Fatalf("of seed %d", seed)
 		}
 	}
+}
+
+// compare reports whether events give what they should.
+func (s setting) compare(t *testing.T, events []event, cuts, limits uint8) bool {
+	t.Helper()
+	got, want := s.play(t, events, cuts, limits), s.expect(events)
+	if slices.Equal(got, want) {
+		return true
+	}
+	t.Errorf("%v, cuts %d, limits %d\n%v\npublished\n%s\nwant\n%s\nfirst difference %q", s, cuts, limits, events,
+		strings.Join(got, "\n"), strings.Join(want, "\n"), firstDifference(got, want))
+	return false
 }
