@@ -14,7 +14,7 @@ var mayImport = map[string][]string{
 	"stateful/memory":       {"internal/lease", "stateful"},
 	"stateful/pebble":       {"internal/keysort", "internal/lease", "internal/pebbledb", "stateful"},
 	"stateful/statefultest": {"stateful"},
-	"handlers":              {"stateful", "stateful/window"},
+	"handlers":              {"internal/keysort", "stateful", "stateful/window"},
 	"handlers/handlerstest": {"handlers", "outbox", "stateful", "stateful/memory", "stateful/window"},
 	"middleware":            {"internal/clock", "stateful"},
 	"outbox":                {"internal/clock", "stateful"},
