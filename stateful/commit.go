@@ -33,15 +33,14 @@ type inputPosition struct {
 type buffer struct {
 	writes []Write
 	arena  []byte
-	rows   []Row // and rowMem: not of a commit whose rows went to the outbox
-	rowMem []byte
+	rows   []Row
 }
 
 // again returns b's memory for another commit.
 func (b buffer) again() buffer {
 	clear(b.writes)
 	clear(b.rows)
-	return buffer{b.writes[:0], b.arena[:0], b.rows[:0], b.rowMem[:0]}
+	return buffer{b.writes[:0], b.arena[:0], b.rows[:0]}
 }
 
 // commit is submit where no record and no firing is in hand. Only there may the instance be
@@ -69,7 +68,9 @@ func (t *Task) submit(ctx context.Context) (_ *flight, err error) {
 	f := &flight{seq: t.seq + 1, outbox: t.outbox, ctx: context.WithoutCancel(ctx)}
 	c := Commit{Seq: f.seq}
 	if t.outbox != nil {
-		c.Joined, f.rows = t.outbox.Join(tx.rows)
+		var rest []Row
+		c.Joined, rest = t.outbox.Join(tx.rows)
+		f.rows = slices.Clone(rest) // the outbox will have them for itself
 		prepared, err := t.outbox.Prepare(ctx, f.rows)
 		if err != nil {
 			return nil, t.breakdown(fmt.Errorf("prepare sinks: %w", err))
@@ -81,10 +82,7 @@ func (t *Task) submit(ctx context.Context) (_ *flight, err error) {
 	t.writeMeta(tx, f)
 	c.Writes = tx.writes
 	c.Token = token(c)
-	f.buf = buffer{writes: tx.writes, arena: tx.arena}
-	if len(f.rows) == 0 { // what joined the commit is done when the commit is
-		f.buf.rows, f.buf.rowMem = tx.rows, tx.rowMem
-	}
+	f.buf = buffer{writes: tx.writes, arena: tx.arena, rows: tx.rows}
 	f.pending = t.store.Submit(f.ctx, c)
 	t.seq++
 	t.changed, t.midway = false, t.advancing
@@ -159,11 +157,17 @@ func (t *Task) trimmable() bool {
 }
 
 func (t *Task) writeRows(tx *Tx, f *flight) {
+	tx.keyMem = tx.keyMem[:0]
+	for i := range f.rows {
+		tx.keyMem = appendRowKey(tx.keyMem, f.rows[i].Seq)
+	}
+	keys := string(tx.keyMem) // one piece of memory for all
 	for i := range f.rows {
 		row := &f.rows[i]
 		at := len(tx.arena)
 		tx.arena = appendRow(tx.arena, row)
-		tx.writes = append(tx.writes, Write{Key: rowKey(row.Seq), Value: tx.arena[at:len(tx.arena):len(tx.arena)]})
+		key := keys[i*rowKeySize:][:rowKeySize]
+		tx.writes = append(tx.writes, Write{Key: key, Value: tx.arena[at:len(tx.arena):len(tx.arena)]})
 		t.stored.add(t.reg.sinkOf[row.Topic], row.Seq, false)
 	}
 	for _, p := range f.prepared {

@@ -274,7 +274,16 @@ func parseRow(key string, b []byte) (Row, error) {
 	return row, r.end(fmt.Sprintf("outbox row %d", row.Seq))
 }
 
-func rowKey(seq uint64) string { return string(AppendOrdered([]byte(spaceRow), int64(seq))) }
+const rowKeySize = len(spaceRow) + 8
+
+func rowKey(seq uint64) string {
+	var b [rowKeySize]byte
+	return string(appendRowKey(b[:0], seq))
+}
+
+func appendRowKey(b []byte, seq uint64) []byte {
+	return AppendOrdered(append(b, spaceRow...), int64(seq))
+}
 
 func preparedKey(p Prepared) string {
 	return spacePrepared + string(AppendOrdered(nil, int64(p.Seq))) + p.Sink

@@ -176,6 +176,9 @@ func (t *Task) hold() {
 	for i := range t.ahead {
 		t.setAhead(i, t.wm.Ahead(i) > t.reg.maxSkew)
 	}
+	if isClosed(t.leaving) {
+		t.letGo() // it may have been let go just before
+	}
 }
 
 // letGo holds nothing back any more.

@@ -48,13 +48,17 @@ func (s *stored) trim(limit int, published map[string]Published, tx *Tx) {
 		of := &s.sinks[i]
 		upTo := published[of.sink].Trim
 		n := 0
+		tx.keyMem = tx.keyMem[:0]
 		for ; n < len(of.rows) && limit > 0 && of.rows[n].seq <= upTo; n++ {
 			if r := of.rows[n]; r.prepared {
 				tx.del(preparedKey(Prepared{Sink: of.sink, Seq: r.seq}))
 			} else {
-				tx.del(rowKey(r.seq))
+				tx.keyMem = appendRowKey(tx.keyMem, r.seq)
 			}
 			limit--
+		}
+		for keys := string(tx.keyMem); keys != ""; keys = keys[rowKeySize:] { // one piece of memory for all
+			tx.del(keys[:rowKeySize])
 		}
 		of.rows = of.rows[n:]
 		s.n -= n

@@ -37,7 +37,8 @@ type Tx struct {
 	arena   []byte
 	indexed int // keys added to the index of what expires
 	rows    []Row
-	rowMem  []byte
+	rowLen  int    // bytes of keys and payloads in rows
+	rowMem  []byte // what is left of the piece of memory for them: rows outlive their commit
 
 	// The record in hand.
 	record    uint64 // rises with every savepoint
@@ -50,6 +51,7 @@ type Tx struct {
 	firing    int64 // time of the firing or event-time timer in hand, else NoTime
 
 	wanted [1]string // memory for the key of a lookup
+	keyMem []byte    // and for the keys of rows
 
 	now   time.Time // sampled once
 	fault error     // of the store, whatever the handler made of it
@@ -265,12 +267,8 @@ func (tx *Tx) Emit(row Row) error {
 		tx.rows = tx.rows[:n]
 		return Permanent(fmt.Errorf("emit to %q: %w", row.Topic, err))
 	}
-	if tx.rowMem == nil {
-		tx.rowMem = []byte{} // a slice of nothing would be nil
-	}
-	at := len(tx.rowMem)
-	tx.rowMem = append(append(tx.rowMem, row.Key...), row.Payload...)
-	mem := tx.rowMem[at:len(tx.rowMem):len(tx.rowMem)]
+	mem := tx.rowMemory(len(row.Key) + len(row.Payload))
+	copy(mem[copy(mem, row.Key):], row.Payload)
 	if row.Key != nil {
 		r.Key = mem[:len(row.Key):len(row.Key)]
 	}
@@ -280,6 +278,24 @@ func (tx *Tx) Emit(row Row) error {
 	r.Headers = slices.Clone(row.Headers)
 	r.Seq = tx.t.meta.nextRow + uint64(n)
 	return nil
+}
+
+// rowPiece is how much memory for keys and payloads is allocated at once. A row keeps the whole piece
+// from being collected until it is published.
+const rowPiece = 32 << 10
+
+// rowMemory returns n bytes that are not nil.
+func (tx *Tx) rowMemory(n int) []byte {
+	tx.rowLen += n
+	if n > rowPiece/4 {
+		return make([]byte, n)
+	}
+	if n > len(tx.rowMem) || tx.rowMem == nil {
+		tx.rowMem = make([]byte, rowPiece)
+	}
+	mem := tx.rowMem[:n:n]
+	tx.rowMem = tx.rowMem[n:]
+	return mem
 }
 
 // SetTimer registers a timer; setting the same one again changes nothing (T7).
@@ -351,7 +367,7 @@ func ParseOrdered(s string) int64 {
 // full reports whether the commit has reached its limits, with what the sweep will add.
 func (tx *Tx) full() bool {
 	l := &tx.t.p.cfg.Limits
-	n, bytes := len(tx.writes)+len(tx.rows)+2*tx.indexed, len(tx.arena)+len(tx.rowMem)
+	n, bytes := len(tx.writes)+len(tx.rows)+2*tx.indexed, len(tx.arena)+tx.rowLen
 	for _, tb := range tx.t.tables {
 		n += tb.pending()
 	}
@@ -361,7 +377,7 @@ func (tx *Tx) full() bool {
 func (tx *Tx) reset(b buffer) {
 	clear(tx.index)
 	tx.writes, tx.arena = b.writes, b.arena
-	tx.rows, tx.rowMem, tx.indexed = b.rows, b.rowMem, 0
+	tx.rows, tx.rowLen, tx.indexed = b.rows, 0, 0
 	tx.now, tx.fault = time.Time{}, nil
 	tx.savepoint(nil) // what interrupts the task before its next record has nothing to undo
 }
