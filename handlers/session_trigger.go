@@ -70,7 +70,7 @@ func (w *sessionTask[E, A]) emit(tx *stateful.Tx, span window.Span, key string, 
 func (w *sessionTask[E, A]) ask(tx *stateful.Tx, key string, span window.Span, s *session[A], k *kept[A], q question, at int64, closing bool) error {
 	d, next := q.ask(w.trigger, Moment{
 		Window: boundsOf(span), Time: instant(at), Watermark: instant(tx.Watermark()), Now: tx.Now(),
-		Ended: s.ended, Closing: closing, Changed: k.changed,
+		Ended: span.Last() <= tx.Watermark(), Closing: closing, Changed: k.changed,
 	}, TriggerState{N: k.n, EventAt: instant(k.eventAt), ClockAt: instant(k.clockAt)})
 	k.n, k.wakes = next.N, wakes{millis(next.EventAt), millis(next.ClockAt)}
 	if d == Fire && w.mode == Discarding {

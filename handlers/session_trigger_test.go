@@ -78,6 +78,11 @@ func TestTriggersOfSessions(t *testing.T) {
 			func(w *W) { w.Trigger, w.AllowedLateness = own{3 * ms}, 5*ms }, at("a@0", "b@4", "a@1", "tick@3", "a@2"),
 			[]string{`a 0-5 "0 " pane 0`, `a 0-6 "0 2 " pane 0`, `b 4-9 "1 " pane 0`, `a 0-7 "0 2 4 " pane 0`},
 		},
+		{
+			"which is told that the session has ended when the watermark has jumped over its end",
+			func(w *W) { w.Trigger = own{1 * ms} }, at("a@0", "b@20"),
+			[]string{`a 0-5 "0 " pane 0`},
+		},
 	} {
 		for _, restarts := range []bool{false, true} {
 			name := tt.name
@@ -156,6 +161,34 @@ func TestSessionsSayWhatAFlushWouldClose(t *testing.T) {
 	e.end()
 	if got := p.task.FlushTo(); got != window.Never {
 		t.Errorf("with nothing open FlushTo is %d", got)
+	}
+}
+
+// So it is for windows of a fixed size, of which one that a failed record opened is still in memory.
+func TestWindowsSayWhatAFlushWouldClose(t *testing.T) {
+	w := setting{kind: "tumbling", size: 10, lateness: 7}.handler()
+	w.Fold = func(list string, e event) (string, error) {
+		if e.Key == "bad" {
+			return "", stateful.Permanent(context.DeadlineExceeded)
+		}
+		return list, nil
+	}
+	p := &peek{Window: w}
+	e := newEngine(t, p)
+	for _, tt := range []struct {
+		send string
+		want int64
+	}{
+		{"bad@50", window.Never},
+		{"a@0", 16},
+		{"bad@60", 16},
+		{"a@-3", 16},
+		{"b@12", 26},
+	} {
+		e.send(at(tt.send)...)
+		if got := p.task.FlushTo(); got != tt.want {
+			t.Errorf("after %s FlushTo is %d, want %d", tt.send, got, tt.want)
+		}
 	}
 }
 

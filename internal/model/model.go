@@ -6,138 +6,189 @@ package model
 
 import (
 	"cmp"
-	"math"
+	"fmt"
 	"slices"
+	"strings"
 )
-
-// Kind is a way to cut time into windows.
-type Kind int
-
-// The kinds.
-const (
-	Tumbling Kind = iota
-	Sliding
-	Session
-	Count
-)
-
-func (k Kind) String() string { return [...]string{"tumbling", "sliding", "session", "count"}[k] }
-
-// Spec is what windows are asked for. Times are in milliseconds.
-type Spec struct {
-	Kind     Kind
-	Size     int64 // of tumbling and sliding windows
-	Slide    int64 // of sliding ones
-	Offset   int64
-	Gap      int64 // of sessions
-	N        int   // events in a count window
-	MaxDelay int64
-	Lateness int64
-}
-
-// Event is one event. All values of a window are added up.
-type Event struct {
-	Key   string
-	Time  int64
-	Value int64
-}
-
-// Result is what a window gives.
-type Result struct {
-	Key        string
-	Start, End int64
-	Value      int64
-}
 
 // Model is the windows of one task.
 type Model struct {
-	spec    Spec
-	maximum int64
-	wm      int64
-	open    []*windowed
-	counts  map[string]*windowed
-	numbers map[string]int64
+	spec     Spec
+	inputs   []input
+	wm       int64
+	now      int64 // the clock
+	flushing bool
+	open     []*windowed
+	counts   map[string]int64 // events so far of a key, for count windows
+	out      []Output
 }
 
 // windowed is one window of one key.
 type windowed struct {
 	key        string
-	start, end int64
-	events     []Event
-	fired      bool
+	start, end int64   // of count windows: numbers of events
+	events     []Event // of its value
+	panes      int
+	changed    bool // there are events that no result has
+	ended      bool // its trigger was asked about its end
+	last       *Output
+
+	// The trigger's own.
+	n                uint64
+	eventAt, clockAt int64 // never: not set
 }
 
 // New returns a model without events.
 func New(s Spec) *Model {
-	return &Model{spec: s, maximum: math.MinInt64, wm: math.MinInt64, counts: map[string]*windowed{}, numbers: map[string]int64{}}
+	m := &Model{spec: s, wm: never, counts: map[string]int64{}, inputs: make([]input, max(1, s.Inputs))}
+	for i := range m.inputs {
+		m.inputs[i].highest = never
+	}
+	return m
 }
 
-// Event takes one event. It returns the results that follow, in order, and whether the event
-// is late.
-func (m *Model) Event(e Event) (out []Result, late bool) {
-	if m.spec.Kind == Count {
-		out = m.count(e)
-	} else {
-		out, late = m.assign(e)
+// Outputs returns all there was so far, in order.
+func (m *Model) Outputs() []Output { return m.out }
+
+// Event takes one event.
+func (m *Model) Event(e Event) {
+	m.heard(e.Input)
+	if m.assign(e) {
+		m.observe(e)
 	}
-	m.maximum = max(m.maximum, e.Time)
-	return append(out, m.advance(m.maximum-m.spec.MaxDelay-1)...), late
+	m.advance()
+}
+
+// Tick moves the clock.
+func (m *Model) Tick(ms int64) {
+	m.now += ms
+	m.listen()
+	m.ring()
+}
+
+// Repeat says that old events arrived again on all inputs that had any.
+func (m *Model) Repeat(inputs []bool) {
+	for i, had := range inputs {
+		if had {
+			m.heard(i)
+		}
+	}
+}
+
+// Restart says that the process ended and another went on: nobody heard silence.
+func (m *Model) Restart() {
+	for i := range m.inputs {
+		m.heard(i)
+	}
 }
 
 // End ends the input: every window closes.
-func (m *Model) End() []Result { return m.advance(math.MaxInt64) }
+func (m *Model) End() {
+	for i := range m.inputs {
+		m.inputs[i].ended = true
+		m.reckon()
+		m.advance()
+	}
+}
 
-// Open returns how many windows are open.
-func (m *Model) Open() int { return len(m.open) }
-
-// assign puts e into each window that still takes it. Windows that had their end already give
-// a result at once.
-func (m *Model) assign(e Event) (out []Result, late bool) {
-	late = true
-	for _, s := range m.spans(e) {
-		w := &windowed{key: e.Key, start: s[0], end: s[1], events: []Event{e}}
-		var joined []*windowed
-		for _, o := range m.open {
-			if o.key == e.Key && m.one(w, o) {
-				joined = append(joined, o)
-			}
-		}
-		for _, o := range joined {
+// assign puts e into each window that still takes it, and reports whether there is anything left of it.
+func (m *Model) assign(e Event) bool {
+	var into []*windowed
+	spans := m.spans(e)
+	for _, s := range spans {
+		w := &windowed{key: e.Key, start: s[0], end: s[1], eventAt: never, clockAt: never}
+		for _, o := range m.meets(w) {
 			w.start, w.end = min(w.start, o.start), max(w.end, o.end)
-			w.events = append(w.events, o.events...)
 		}
-		if m.gone(w) {
-			continue
-		}
-		late = false
-		m.open = slices.DeleteFunc(m.open, func(o *windowed) bool { return slices.Contains(joined, o) })
-		m.open = append(m.open, w)
-		if w.end-1 <= m.wm {
-			w.fired = true
-			out = append(out, w.result())
+		if m.gone(w) > m.wm {
+			into = append(into, w)
 		}
 	}
-	return out, late
-}
-
-// one reports whether a new window and an open one of its key are one window: the same, or
-// sessions that share a time or touch.
-func (m *Model) one(w, open *windowed) bool {
-	if m.spec.Kind == Session {
-		return w.start <= open.end && open.start <= w.end
+	if len(into) == 0 {
+		last := spans[len(spans)-1]
+		m.out = append(m.out, Output{Key: e.Key, Value: fmt.Sprint(e.N), Late: true, Start: last[0], End: last[1], Watermark: m.wm})
+		return true
 	}
-	return w.start == open.start
+	if e.Bad {
+		return false
+	}
+	for _, w := range into {
+		m.add(m.join(w), e)
+	}
+	return true
 }
 
-// gone reports whether a window's end and its allowed lateness have passed.
-func (m *Model) gone(w *windowed) bool { return w.end-1+m.spec.Lateness <= m.wm }
+// meets returns the open windows that are one with w, in order of time: the same, or sessions that share a
+// time or touch.
+func (m *Model) meets(w *windowed) (met []*windowed) {
+	for _, o := range m.open {
+		one := w.start == o.start
+		if m.spec.Kind == Session {
+			one = w.start <= o.end && o.start <= w.end
+		}
+		if o.key == w.key && one {
+			met = append(met, o)
+		}
+	}
+	slices.SortFunc(met, func(a, b *windowed) int { return cmp.Compare(a.start, b.start) })
+	return met
+}
 
-// spans returns the windows that an event's time lies in, oldest first.
+// join returns the open window that w is, which it may be for the first time. Sessions that
+// become another window take back their last results.
+func (m *Model) join(w *windowed) *windowed {
+	for _, o := range m.meets(w) {
+		if o.start == w.start && o.end == w.end {
+			return o
+		}
+		m.takeBack(o)
+		w.events = append(w.events, o.events...)
+		w.changed = w.changed || o.changed
+		w.n += o.n
+		w.eventAt, w.clockAt = sooner(w.eventAt, o.eventAt), sooner(w.clockAt, o.clockAt)
+		m.forget(o)
+	}
+	m.open = append(m.open, w)
+	return w
+}
+
+func sooner(a, b int64) int64 {
+	if a == never || b == never {
+		return max(a, b)
+	}
+	return min(a, b)
+}
+
+func (m *Model) forget(w *windowed) {
+	m.open = slices.DeleteFunc(m.open, func(o *windowed) bool { return o == w })
+}
+
+// add puts e into a window.
+func (m *Model) add(w *windowed, e Event) {
+	w.events = append(w.events, e)
+	w.changed = true
+	w.ended = w.end-1 <= m.wm && m.spec.timed()
+	m.ask(w, asked{what: element, time: e.Time})
+	if m.spec.Kind != Count {
+		return
+	}
+	if m.counts[e.Key]++; m.counts[e.Key] == w.end {
+		m.ask(w, asked{what: eventTime, time: e.Time, closing: true})
+		m.forget(w)
+	}
+}
+
+// spans returns the windows that an event lies in, oldest first.
 func (m *Model) spans(e Event) (spans [][2]int64) {
 	size, slide := m.spec.Size, m.spec.Slide
 	switch m.spec.Kind {
 	case Session:
 		return [][2]int64{{e.Time, e.Time + m.spec.Gap}}
+	case Global:
+		return [][2]int64{{never, forever}}
+	case Count:
+		first := m.counts[e.Key] / m.spec.N * m.spec.N
+		return [][2]int64{{first, first + m.spec.N}}
 	case Tumbling:
 		slide = size
 	}
@@ -149,46 +200,106 @@ func (m *Model) spans(e Event) (spans [][2]int64) {
 	return spans
 }
 
-// advance moves the watermark and fires what is due, in order of time and key.
-func (m *Model) advance(to int64) (out []Result) {
-	if to <= m.wm {
-		return nil
+// last is the watermark at which a window has ended.
+func (m *Model) last(w *windowed) int64 {
+	if !m.spec.timed() {
+		return forever - 1
 	}
-	m.wm = to
-	slices.SortFunc(m.open, func(a, b *windowed) int {
-		return cmp.Or(cmp.Compare(a.end, b.end), cmp.Compare(a.key, b.key))
-	})
-	for _, w := range m.open {
-		if !w.fired && w.end-1 <= m.wm {
-			w.fired = true
-			out = append(out, w.result())
+	return w.end - 1
+}
+
+// gone is the watermark at which it takes no more events.
+func (m *Model) gone(w *windowed) int64 {
+	if !m.spec.timed() {
+		return forever - 1
+	}
+	return w.end - 1 + m.spec.Lateness
+}
+
+// due is something that the watermark has reached.
+type due struct {
+	time    int64
+	w       *windowed
+	what    int // an asked-for time, an end, the end of the lateness: in this order at one time
+	closing bool
+}
+
+// advance does what is due at the watermark, what is due first first.
+func (m *Model) advance() {
+	for {
+		var all []due
+		for _, w := range m.open {
+			if w.eventAt != never {
+				all = append(all, due{w.eventAt, w, 0, false})
+			}
+			if !w.ended {
+				all = append(all, due{m.last(w), w, 1, m.last(w) == m.gone(w)})
+			} else {
+				all = append(all, due{m.gone(w), w, 2, true})
+			}
 		}
+		all = slices.DeleteFunc(all, func(d due) bool { return d.time > m.wm })
+		if len(all) == 0 {
+			return
+		}
+		m.do(slices.MinFunc(all, func(a, b due) int {
+			if a.what == 0 && b.what == 0 {
+				return m.before(a.time, b.time, a.w, b.w)
+			}
+			return cmp.Or(cmp.Compare(a.time, b.time), cmp.Compare(min(a.what, 1), min(b.what, 1)),
+				cmp.Compare(a.w.key, b.w.key), cmp.Compare(a.what, b.what))
+		}))
 	}
-	m.open = slices.DeleteFunc(m.open, func(w *windowed) bool {
-		return m.wm == math.MaxInt64 || m.gone(w)
-	})
-	return out
 }
 
-func (w *windowed) result() Result {
-	r := Result{Key: w.key, Start: w.start, End: w.end}
+func (m *Model) do(d due) {
+	if d.what == 0 {
+		d.w.eventAt = never
+		m.ask(d.w, asked{what: eventTime, time: d.time})
+		return
+	}
+	d.w.ended = true
+	m.ask(d.w, asked{what: eventTime, time: d.time, closing: d.closing})
+	if d.closing {
+		m.forget(d.w)
+	}
+}
+
+// ring asks the triggers whose time of the clock has come.
+func (m *Model) ring() {
+	for {
+		var all []*windowed
+		for _, w := range m.open {
+			if w.clockAt != never && w.clockAt <= m.now {
+				all = append(all, w)
+			}
+		}
+		if len(all) == 0 {
+			return
+		}
+		w := slices.MinFunc(all, func(a, b *windowed) int {
+			return m.before(a.clockAt, b.clockAt, a, b)
+		})
+		at := w.clockAt
+		w.clockAt = never
+		m.ask(w, asked{what: clockTime, time: at})
+	}
+}
+
+// before orders what triggers asked for: by time, window and key.
+func (m *Model) before(x, y int64, a, b *windowed) int {
+	starts := cmp.Compare(a.start, b.start)
+	if !m.spec.timed() {
+		starts = 0
+	}
+	return cmp.Or(cmp.Compare(x, y), starts, cmp.Compare(a.key, b.key))
+}
+
+// value lists the events of a window.
+func (w *windowed) value() string {
+	var b strings.Builder
 	for _, e := range w.events {
-		r.Value += e.Value
+		fmt.Fprintf(&b, "%d ", e.N)
 	}
-	return r
-}
-
-// count puts e into the key's window of N events.
-func (m *Model) count(e Event) []Result {
-	w := m.counts[e.Key]
-	if w == nil {
-		w = &windowed{key: e.Key}
-		m.counts[e.Key] = w
-	}
-	w.events = append(w.events, e)
-	if len(w.events) < m.spec.N {
-		return nil
-	}
-	delete(m.counts, e.Key)
-	return []Result{w.result()}
+	return b.String()
 }

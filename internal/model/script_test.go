@@ -1,0 +1,211 @@
+package model_test
+
+import (
+	"fmt"
+	"strings"
+
+	"pgregory.net/rapid"
+
+	"github.com/pondage/pondage/handlers/handlerstest"
+	"github.com/pondage/pondage/internal/model"
+)
+
+// what a step of a script does.
+type what int
+
+const (
+	send what = iota
+	tick
+	restart
+	redeliver
+	end // the last step
+)
+
+// step is one line of a script.
+type step struct {
+	what
+	events []model.Event
+	ms     int64              // of a tick
+	crash  handlerstest.Point // when it comes there the nth time; 0: never
+	nth    int
+}
+
+// script is what is played on both sides.
+type script struct {
+	spec       model.Spec
+	merge      bool // there is a Merge
+	pebble     bool
+	partitions int
+	rows       int // of a commit
+	cells      int // decoded entries that may be in memory
+	batch      int
+	steps      []step
+}
+
+// String is what a failure prints: what one needs to play it by hand.
+func (s script) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%v\n", s.spec)
+	option := func(is bool, format string, args ...any) {
+		if is {
+			fmt.Fprintf(&b, "  "+format+"\n", args...)
+		}
+	}
+	option(s.merge && s.spec.Kind != model.Session, "with a Merge")
+	option(s.pebble, "on pebble")
+	option(s.partitions > 1, "on %d partitions", s.partitions)
+	option(s.rows > 0, "commits of %d rows", s.rows)
+	option(s.cells > 0, "%d entries in memory", s.cells)
+	option(s.batch > 0, "batches of %d", s.batch)
+	for _, st := range s.steps {
+		if st.crash != 0 {
+			fmt.Fprintf(&b, "crash %v at time %d in: ", st.crash, st.nth)
+		}
+		switch st.what {
+		case send:
+			b.WriteString("send")
+			for _, e := range st.events {
+				b.WriteString(" " + named(e))
+			}
+		case tick:
+			fmt.Fprintf(&b, "tick %d", st.ms)
+		case restart:
+			b.WriteString("restart")
+		case redeliver:
+			b.WriteString("redeliver")
+		case end:
+			b.WriteString("end")
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
+}
+
+// named is an event as key@time, with its number, which is its name in results.
+func named(e model.Event) string {
+	s := fmt.Sprintf("%s@%d(%d)", e.Key, e.Time, e.N)
+	if e.Input > 0 {
+		s += fmt.Sprintf("/input%d", e.Input)
+	}
+	if e.Bad {
+		s += "/bad"
+	}
+	return s
+}
+
+var keys = []string{"a", "b", "c"}
+
+// partition is where the events of a key are.
+func (s script) partition(key string) int { return int(key[0]-'a') % s.partitions }
+
+// scripts makes them. What it draws first is the simplest, so that failures shrink to it.
+func scripts() *rapid.Generator[script] {
+	return rapid.Custom(func(t *rapid.T) script {
+		s := script{spec: specs().Draw(t, "spec")}
+		// Small choices are drawn together: a draw costs more than what is made of it.
+		luck := rapid.IntRange(0, 2*16*6*4*4*4-1).Draw(t, "luck")
+		pick := func(n int) int {
+			v := luck % n
+			luck /= n
+			return v
+		}
+		s.merge = s.spec.Kind == model.Session || pick(2) == 1
+		s.pebble = pick(16) == 15
+		s.partitions = max(1, pick(6)-2)
+		s.rows = []int{0, 1, 2, 5}[pick(4)]
+		s.cells = []int{0, 1, 3, 9}[pick(4)]
+		s.batch = []int{0, 1, 3, 4}[pick(4)]
+		s.steps = append(rapid.SliceOfN(steps(s.spec), 1, 9).Draw(t, "steps"), drawnCrash(t, step{what: end}))
+		s.number()
+		return s
+	})
+}
+
+// number gives events their names and makes their times, which were drawn as distances from the highest before, absolute.
+func (s script) number() {
+	high, n := int64(0), 0
+	for _, st := range s.steps {
+		for i := range st.events {
+			e := &st.events[i]
+			e.Time += high
+			high = max(high, e.Time)
+			e.N = n
+			n++
+		}
+	}
+}
+
+func steps(spec model.Spec) *rapid.Generator[step] {
+	paced := spec.FlushAfter > 0 || spec.IdleAfter > 0
+	some := rapid.SliceOfN(events(spec), 1, 6)
+	return rapid.Custom(func(t *rapid.T) step {
+		st := step{what: rapid.SampledFrom([]what{send, send, send, send, tick, tick, restart, redeliver}).Draw(t, "step")}
+		switch st.what {
+		case send:
+			st.events = some.Draw(t, "events")
+		case tick:
+			st.ms = rapid.Int64Range(1, 6).Draw(t, "ms")
+		}
+		// A crash in a tick may lose what was decided about silence, or not.
+		if st.what == send || st.what == tick && !paced {
+			st = drawnCrash(t, st)
+		}
+		return st
+	})
+}
+
+func drawnCrash(t *rapid.T, st step) step {
+	n := rapid.IntRange(0, 5*4*3-1).Draw(t, "crash")
+	if n%5 == 4 {
+		st.crash, st.nth = handlerstest.Points[n/5%4], 1+n/20
+	}
+	return st
+}
+
+func specs() *rapid.Generator[model.Spec] {
+	return rapid.Custom(func(t *rapid.T) model.Spec {
+		s := model.Spec{
+			Kind:     rapid.SampledFrom([]model.Kind{model.Tumbling, model.Session, model.Sliding, model.Session, model.Sliding, model.Global, model.Count}).Draw(t, "kind"),
+			Trigger:  rapid.SampledFrom([]model.Trigger{model.AtEnd, model.EveryN, model.EveryTime, model.FinalOnly, model.Own}).Draw(t, "trigger"),
+			Mode:     rapid.SampledFrom([]model.Mode{model.Accumulating, model.Discarding, model.Retracting}).Draw(t, "mode"),
+			MaxDelay: rapid.SampledFrom([]int64{0, 0, 1, 3, 7, 12}).Draw(t, "delay"),
+			Lateness: rapid.SampledFrom([]int64{0, 0, 1, 5, 30}).Draw(t, "lateness"),
+			Inputs:   rapid.SampledFrom([]int{1, 1, 1, 2, 3}).Draw(t, "inputs"),
+		}
+		switch s.Kind {
+		case model.Tumbling, model.Sliding:
+			s.Size = rapid.Int64Range(1, 24).Draw(t, "size")
+			s.Offset = rapid.Int64Range(-30, 30).Draw(t, "offset")
+			s.Slide = s.Size
+			if s.Kind == model.Sliding {
+				s.Slide = rapid.Int64Range(1, s.Size).Draw(t, "slide")
+			}
+		case model.Session:
+			s.Gap = rapid.Int64Range(1, 12).Draw(t, "gap")
+		case model.Count:
+			s.N = rapid.Int64Range(1, 6).Draw(t, "n")
+		}
+		switch s.Trigger {
+		case model.EveryN, model.EveryTime, model.Own:
+			s.Every = rapid.Int64Range(1, 5).Draw(t, "every")
+		}
+		pace := rapid.IntRange(0, 7).Draw(t, "pace")
+		if pace&1 == 1 && s.Inputs > 1 {
+			s.IdleAfter = 1 + int64(pace)
+		}
+		if pace >= 6 {
+			s.FlushAfter = rapid.Int64Range(2, 9).Draw(t, "flush")
+		}
+		return s
+	})
+}
+
+// events makes one, with a time as its distance from the highest before.
+func events(s model.Spec) *rapid.Generator[model.Event] {
+	return rapid.Custom(func(t *rapid.T) model.Event {
+		forward := rapid.SampledFrom([]int64{0, 1, 1, 2, 3, 5, 9, 25}).Draw(t, "forward")
+		back := rapid.SampledFrom([]int64{0, 0, 0, 1, 2, 4, 8, 16, 40}).Draw(t, "back")
+		luck := rapid.IntRange(0, 3*3*16-1).Draw(t, "luck")
+		return model.Event{Key: keys[luck%3], Time: forward - back, Input: luck / 3 % 3 % s.Inputs, Bad: luck/9 == 15}
+	})
+}
