@@ -7,15 +7,19 @@ SHELL       := bash
 TOOL     := go tool -modfile=tools/go.mod
 FUZZTIME ?= 30s
 
-.PHONY: test format vet lint bench-once demo unit bench fuzz tools
+.PHONY: test servers format vet lint bench-once demo unit bench fuzz tools
 
 # What must hold before a change lands. The linter is built while other checks
 # run; the unit tests come last and alone, so that the last lines are theirs and their
 # timing is not disturbed.
-test:
+test: servers
 	$(MAKE) --no-print-directory -j2 -O format lint vet bench-once
 	$(MAKE) --no-print-directory demo
 	$(MAKE) --no-print-directory unit
+
+# The programs of the servers that tests start. What is installed already stays as it is.
+servers:
+	internal/testserver/install.sh
 
 format:
 	@bad=$$($(TOOL) gofumpt -l .); \

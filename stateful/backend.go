@@ -45,6 +45,13 @@ type Backend interface {
 	Close() error
 }
 
+// CommitLimiter is a [Backend] that works best with commits of another size than
+// [Limits] has by default.
+type CommitLimiter interface {
+	// CommitRows is the default of Limits.CommitRows with this backend.
+	CommitRows() int
+}
+
 // Head is what [Backend.Open] found.
 type Head struct {
 	Epoch uint64 // of the store just opened; 1 for the first owner

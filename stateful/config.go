@@ -66,7 +66,7 @@ type Limits struct {
 	Future        time.Duration // 24 h: so is a record whose event time is further beyond its own
 	FutureClamp   bool          // instead, the bound is the event's time
 	FutureByClock bool          // the bound is over the processor's clock, not the record's own time
-	CommitRows    int           // 10,000 rows in a commit: the batch goes on in the next
+	CommitRows    int           // 10,000 rows in a commit, or what the [CommitLimiter] says: the batch goes on in the next
 	CommitBytes   int           // 4 MiB in a commit: likewise
 	OutboxRows    int           // 100,000 rows waiting to be published: the source pauses
 	OutboxBytes   int64         // 256 MiB waiting to be published: likewise
@@ -112,7 +112,11 @@ func (c Config) withDefaults() Config {
 	l.KeyBytes = cmp.Or(l.KeyBytes, 4<<10)
 	l.WindowsPerKey = cmp.Or(l.WindowsPerKey, 10_000)
 	l.Future = cmp.Or(l.Future, 24*time.Hour)
-	l.CommitRows = cmp.Or(l.CommitRows, 10_000)
+	rows := 10_000
+	if b, ok := c.Backend.(CommitLimiter); ok {
+		rows = b.CommitRows()
+	}
+	l.CommitRows = cmp.Or(l.CommitRows, rows)
 	l.CommitBytes = cmp.Or(l.CommitBytes, 4<<20)
 	l.OutboxRows = cmp.Or(l.OutboxRows, 100_000)
 	l.OutboxBytes = cmp.Or(l.OutboxBytes, 256<<20)

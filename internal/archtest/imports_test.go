@@ -13,6 +13,7 @@ var mayImport = map[string][]string{
 	"stateful/window":       {},
 	"stateful/memory":       {"internal/lease", "stateful"},
 	"stateful/pebble":       {"internal/keysort", "internal/lease", "internal/pebbledb", "stateful"},
+	"stateful/redis":        {"internal/clock", "stateful"},
 	"stateful/statefultest": {"stateful"},
 	"handlers":              {"internal/keysort", "stateful", "stateful/window"},
 	"handlers/handlerstest": {"handlers", "outbox", "stateful", "stateful/memory", "stateful/window"},
@@ -32,6 +33,7 @@ var mayImport = map[string][]string{
 		"stateful", "stateful/memory", "stateful/pebble", "stateful/window",
 	},
 	"cmd/pondage/internal/flights": {},
+	"internal/testserver":          {"internal/clock"},
 	"internal/verify":              {},
 	"internal/verify/worker":       {anything},
 

@@ -21,6 +21,9 @@ const leaseTTL = 2 * time.Second
 func TestLeases(t *testing.T, open func(*testing.T) stateful.Leaser, pass func(time.Duration)) {
 	for _, c := range leaseChecks {
 		t.Run(c.promise, func(t *testing.T) {
+			if pass != nil {
+				t.Parallel() // most of the time is spent waiting
+			}
 			b := open(t)
 			t.Cleanup(func() {
 				if err := b.Close(); err != nil {

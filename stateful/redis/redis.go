@@ -1,0 +1,171 @@
+// Package redis keeps state in Redis 6.2 or newer: a single server, one behind Sentinels, or a
+// Cluster. A commit survives the loss of this machine, and of the server what its
+// persistence and replicas keep; docs/backends.md says how to set it up.
+//
+// A task is one hash, whose fields are the keys of its entries and one for its head. A commit is
+// one script, which changes all or nothing and only if the head is the one that its owner left.
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/pondage/pondage/stateful"
+)
+
+// Backend is a [stateful.Backend] on Redis. It may be used by several goroutines.
+type Backend struct {
+	c      Config
+	client goredis.UniversalClient
+	guard  *guard
+	// ctx is that of what is sent without a caller's: it ends when the backend has closed.
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	mu     sync.Mutex
+	closed bool
+	inside sync.WaitGroup // calls, and goroutines that send commits
+	known  map[stateful.TaskID]*known
+
+	warnOnce sync.Once
+}
+
+var (
+	_ stateful.Leaser        = (*Backend)(nil)
+	_ stateful.CommitLimiter = (*Backend)(nil)
+)
+
+// New connects to the server and checks that it keeps what it is given: it refuses a server
+// that evicts keys when its memory is full.
+func New(ctx context.Context, c Config) (*Backend, error) {
+	c = c.withDefaults()
+	if err := c.validate(); err != nil {
+		return nil, fmt.Errorf("redis: %w", err)
+	}
+	b := &Backend{c: c, client: c.Client, guard: newGuard(c), known: make(map[stateful.TaskID]*known)}
+	if b.client == nil {
+		o, err := c.options()
+		if err != nil {
+			return nil, fmt.Errorf("redis: %w", err)
+		}
+		b.client = goredis.NewUniversalClient(o)
+	}
+	b.ctx, b.cancel = context.WithCancel(context.Background())
+	if err := b.checkServer(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("redis: %w", err), b.Close())
+	}
+	return b, nil
+}
+
+// Domain returns [stateful.DomainServer].
+func (b *Backend) Domain() stateful.Domain { return stateful.DomainServer }
+
+// CommitRows implements [stateful.CommitLimiter]: while it makes a commit the server does nothing else, for
+// 2,000 rows about two milliseconds.
+func (b *Backend) CommitRows() int { return 2000 }
+
+// Ping returns nil when the server answers.
+func (b *Backend) Ping(ctx context.Context) error {
+	if err := b.enter(); err != nil {
+		return fmt.Errorf("redis: ping: %w", err)
+	}
+	defer b.leave()
+	if err := b.guard.once(func() error { return b.client.Ping(ctx).Err() }); err != nil {
+		return fmt.Errorf("redis: ping: %w", err)
+	}
+	return nil
+}
+
+// Close waits for the commits under way, closes every store, and closes the client unless it
+// was given. A second Close returns nil.
+func (b *Backend) Close() error {
+	b.mu.Lock()
+	was := b.closed
+	b.closed = true
+	b.mu.Unlock()
+	b.inside.Wait()
+	b.cancel()
+	if was || b.c.Client != nil {
+		return nil
+	}
+	if err := b.client.Close(); err != nil {
+		return fmt.Errorf("redis: close the client: %w", err)
+	}
+	return nil
+}
+
+// enter checks that the backend can be used. After nil, leave must be called.
+func (b *Backend) enter() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return stateful.ErrClosed
+	}
+	b.inside.Add(1)
+	return nil
+}
+
+func (b *Backend) leave() { b.inside.Done() }
+
+// isClosing reports whether nothing should be tried again.
+func (b *Backend) isClosing() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.closed
+}
+
+// known is the last that the server acknowledged of a task to this process.
+type known struct {
+	mu    sync.Mutex
+	head  head
+	owner *store // the last opened
+}
+
+// own takes note of a new owner and its head.
+func (k *known) own(s *store, h head) {
+	k.set(h)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.owner = s
+}
+
+// lastUnderWay returns the last commit of this process that has no outcome yet, nil when there is none.
+func (k *known) lastUnderWay() *pending {
+	k.mu.Lock()
+	owner := k.owner
+	k.mu.Unlock()
+	if owner == nil {
+		return nil
+	}
+	last, _ := owner.readable() // after a failure none is under way
+	return last
+}
+
+func (k *known) get() head {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.head
+}
+
+func (k *known) set(h head) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if h.Epoch > k.head.Epoch || h.Epoch == k.head.Epoch && h.Seq > k.head.Seq {
+		k.head = h
+	}
+}
+
+func (b *Backend) knownOf(id stateful.TaskID) *known {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	k := b.known[id]
+	if k == nil {
+		k = &known{}
+		b.known[id] = k
+	}
+	return k
+}

@@ -1,0 +1,215 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/pondage/pondage/stateful"
+)
+
+// store is one ownership of a task.
+type store struct {
+	b      *Backend
+	id     stateful.TaskID
+	keys   keys
+	known  *known
+	closed atomic.Bool
+
+	sent head // of the last commit submitted; the owner's alone
+
+	mu      sync.Mutex
+	acked   head       // of the last commit known to have landed
+	pending []*pending // not known to have landed, oldest first
+	queue   []*pending // the last of these, which were not sent
+	sending bool       // a goroutine empties the queue
+	failed  error      // of the first commit that failed
+	broken  bool       // at the server: what it has is no longer known
+}
+
+var _ stateful.Store = (*store)(nil)
+
+func (s *store) wrap(doing string, err error) error {
+	return fmt.Errorf("redis: %s task %s: %w", doing, s.id, err)
+}
+
+// enter checks that the store can be used. After nil, leave must be called.
+func (s *store) enter() error {
+	if s.closed.Load() {
+		return stateful.ErrClosed
+	}
+	return s.b.enter()
+}
+
+// readable returns why what the server has cannot be told, and the last of the commits that it may not
+// have yet.
+func (s *store) readable() (last *pending, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.broken {
+		return nil, fmt.Errorf("a commit failed, open the task again: %w", s.failed)
+	}
+	if n := len(s.pending); n > 0 {
+		last = s.pending[n-1]
+	}
+	return last, nil
+}
+
+// underWay returns copies of what the commits under way write under keys, by their place in keys.
+func (s *store) underWay(keys []string) (map[int][]byte, error) {
+	s.mu.Lock() // what is pending stays so, and its memory its own
+	defer s.mu.Unlock()
+	if s.broken {
+		return nil, fmt.Errorf("a commit failed, open the task again: %w", s.failed)
+	}
+	if len(s.pending) == 0 {
+		return nil, nil
+	}
+	found := make(map[int][]byte)
+	for i, key := range keys {
+		for _, p := range slices.Backward(s.pending) {
+			if v, ok := p.find(key); ok {
+				if v != nil {
+					v = append([]byte{}, v...)
+				}
+				found[i] = v
+				break
+			}
+		}
+	}
+	return found, nil
+}
+
+// checkHead returns an error unless the head that a read found is this owner's. since is the last known
+// to have landed before the read began: what landed later the read may not have seen.
+func checkHead(since head, v any) error {
+	text, _ := v.(string)
+	_, err := since.check(text)
+	return err
+}
+
+// landedAs returns the head of the last commit known to have landed.
+func (s *store) landedAs() head {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.acked
+}
+
+// readChunk is how many fields are read with one command: others' commands get their turn in between.
+const readChunk = 4096
+
+// Get implements [stateful.Store].
+func (s *store) Get(ctx context.Context, keys ...string) ([][]byte, error) {
+	values, err := s.get(ctx, keys)
+	if err != nil {
+		return nil, s.wrap("get from", err)
+	}
+	return values, nil
+}
+
+func (s *store) get(ctx context.Context, keys []string) ([][]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.b.leave()
+	newer, err := s.underWay(keys)
+	if err != nil {
+		return nil, err
+	}
+	since := s.landedAs()
+	read := make([]*goredis.SliceCmd, 0, len(keys)/readChunk+1)
+	err = s.b.guard.again(ctx, func() error {
+		read = read[:0]
+		pipe := s.b.client.Pipeline()
+		for from := 0; from == 0 || from < len(keys); from += readChunk {
+			chunk := keys[from:min(from+readChunk, len(keys))]
+			args := make([]any, 0, 3+len(chunk))
+			args = append(args, "hmget", s.keys.hash, headField)
+			for i := range chunk {
+				args = append(args, fieldArg(&chunk[i]))
+			}
+			cmd := goredis.NewSliceCmd(ctx, args...)
+			_ = pipe.Process(ctx, cmd) // an error comes with Exec
+			read = append(read, cmd)
+		}
+		_, err := pipe.Exec(ctx)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	values := make([][]byte, 0, len(keys))
+	for _, cmd := range read {
+		found := cmd.Val()
+		if err := checkHead(since, found[0]); err != nil {
+			return nil, err
+		}
+		values = appendValues(values, found[1:])
+	}
+	for i, v := range newer {
+		values[i] = v
+	}
+	return values, nil
+}
+
+// fieldArg returns the field of a key as an argument that needs no memory for most.
+func fieldArg(key *string) any {
+	if f := field(*key); len(f) != len(*key) {
+		return f
+	}
+	return key
+}
+
+// appendValues copies values, whose missing ones are nil, into one piece of memory.
+func appendValues(values [][]byte, found []any) [][]byte {
+	size := 0
+	for _, v := range found {
+		if text, ok := v.(string); ok {
+			size += len(text)
+		}
+	}
+	buf := make([]byte, 0, size)
+	for _, v := range found {
+		text, ok := v.(string)
+		if !ok {
+			values = append(values, nil)
+			continue
+		}
+		start := len(buf)
+		buf = append(buf, text...)
+		values = append(values, buf[start:len(buf):len(buf)])
+	}
+	return values
+}
+
+// Scan implements [stateful.Store]. It waits for what was submitted before.
+func (s *store) Scan(ctx context.Context, from, to string) iter.Seq2[stateful.Entry, error] {
+	return func(yield func(stateful.Entry, error) bool) {
+		var err error
+		if to != "" && from >= to {
+			err = s.mayScan(ctx)
+		} else if s.b.c.Index {
+			err = s.scanIndex(ctx, from, to, yield)
+		} else {
+			err = s.scanAll(ctx, from, to, yield)
+		}
+		if err != nil && !errors.Is(err, errStopped) {
+			yield(stateful.Entry{}, s.wrap("scan", err))
+		}
+	}
+}
+
+// Close implements [stateful.Store].
+func (s *store) Close() error {
+	s.closed.Store(true)
+	return nil
+}
