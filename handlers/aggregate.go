@@ -23,6 +23,7 @@ type Aggregate[E, A any] struct {
 	Merge func(a, b A) (A, error)
 
 	part  part[E]
+	parts string // of All: the names of their kinds
 	fault error
 }
 

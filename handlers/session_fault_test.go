@@ -143,12 +143,13 @@ func TestASessionWhoseFiringFailsIsDeadLettered(t *testing.T) {
 	}
 }
 
+// So they are when the state has no schema yet.
 func TestOtherSessionsOnStoredStateAreRefused(t *testing.T) {
 	w := visits()
-	e := newEngine(t, w)
+	e := newEngine(t, noSchema{w})
 	e.send(at("a@3")...)
 	w.Windows = window.Session(6 * time.Millisecond)
-	e.handler = w
+	e.handler = noSchema{w}
 	e.restart()
 	if err := e.try(at("a@4")...); err == nil || !strings.Contains(err.Error(), `"session gap 5ms"`) {
 		t.Errorf("err = %v, want one that names the stored windows", err)

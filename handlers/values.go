@@ -77,6 +77,7 @@ func All[E any](parts ...Composable[E]) Aggregate[E, Values] {
 		Init:  func() Values { return zero },
 		Fold:  func(v Values, event E) (Values, error) { return foldAll(v, zero.kinds, of, event) },
 		Merge: func(a, b Values) (Values, error) { return mergeAll(a, b, zero.kinds, of) },
+		parts: partNames(zero.kinds),
 		fault: errors.Join(errs...),
 	}
 }

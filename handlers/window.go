@@ -170,18 +170,11 @@ func (w Window[E, A]) Validate() error {
 	return errors.Join(errs...)
 }
 
-// maxPerEvent is how many windows an event may be in: the default of Limits.WindowsPerKey.
-const maxPerEvent = 10_000
-
 // checkKind checks what depends on the kind of windows.
 func (w Window[E, A]) checkKind() error {
 	if _, ok := w.Windows.(window.SessionWindows); !ok {
 		if _, err := cutOf(w.Windows); err != nil {
 			return fmt.Errorf("Windows is a %T: handlers.Window takes those made by package window", w.Windows)
-		}
-		if s, ok := w.Windows.(window.SlidingWindows); ok && s.PerEvent() > maxPerEvent {
-			return fmt.Errorf("Windows are %v: every event would be in %d of them, each with a value of its own, and at most %d are sensible: make the slide longer",
-				s, s.PerEvent(), maxPerEvent)
 		}
 		return nil
 	}

@@ -221,12 +221,13 @@ func firstDifference(got, want []string) [2]string {
 	return [2]string{}
 }
 
+// So they are when the state has no schema yet.
 func TestOtherWindowsOnStoredStateAreRefused(t *testing.T) {
 	w := counting()
-	e := newEngine(t, w)
+	e := newEngine(t, noSchema{w})
 	e.send(at("a@3")...)
 	w.Windows = window.Tumbling(5 * time.Millisecond) // has windows with the same ends
-	e.handler = w
+	e.handler = noSchema{w}
 	e.restart()
 	err := e.try(at("a@4")...)
 	if err == nil || !strings.Contains(err.Error(), `"tumbling 10ms offset 0s"`) || !strings.Contains(err.Error(), "another Name") {

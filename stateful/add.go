@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -38,10 +39,14 @@ func (p *Processor) AddTo(router *message.Router, handlers ...Handler) error {
 		taken[r.name] = true
 	}
 	p.mu.Unlock()
+	a := addition{router: router, taken: taken, known: maps.Clone(taken), stored: p.storedPlans()}
+	for _, h := range handlers {
+		a.known[h.HandlerName()] = true
+	}
 	var errs []error
 	var regs []*registration
 	for _, h := range handlers {
-		r, err := p.register(router, h, taken)
+		r, err := p.register(&a, h)
 		errs = append(errs, err)
 		regs = append(regs, r)
 	}
@@ -59,7 +64,16 @@ func (p *Processor) AddTo(router *message.Router, handlers ...Handler) error {
 	return nil
 }
 
-func (p *Processor) register(router *message.Router, h Handler, taken map[string]bool) (*registration, error) {
+// addition is what one call of AddTo knows.
+type addition struct {
+	router *message.Router
+	taken  map[string]bool         // names of handlers, those of this call up to the one in hand
+	known  map[string]bool         // and those behind it
+	stored map[string]*storedTasks // by name of the handler
+}
+
+func (p *Processor) register(a *addition, h Handler) (*registration, error) {
+	router, taken := a.router, a.taken
 	src := p.cfg.Source
 	if s, ok := h.(sourced); ok {
 		h, src = s.Handler, s.src
@@ -88,9 +102,7 @@ func (p *Processor) register(router *message.Router, h Handler, taken map[string
 			errs = append(errs, fmt.Errorf("the router has another handler called %q: name it otherwise", name))
 		}
 	}
-	if v, ok := h.(Validator); ok {
-		errs = append(errs, v.Validate())
-	}
+	errs = append(errs, p.validate(r, a))
 	if d, ok := h.(OutOfOrderness); ok {
 		if r.delay = d.WatermarkDelay().Milliseconds(); r.delay < 0 {
 			errs = append(errs, errors.New("MaxDelay is negative: leave it 0 for input in order"))
@@ -113,6 +125,16 @@ func (p *Processor) register(router *message.Router, h Handler, taken map[string
 		}
 	}
 	return r, nil
+}
+
+// validate asks the handler what is wrong with it, and then with its plan.
+func (p *Processor) validate(r *registration, a *addition) error {
+	if v, ok := r.handler.(Validator); ok {
+		if err := v.Validate(); err != nil {
+			return err
+		}
+	}
+	return p.checkPlan(r, a)
 }
 
 func (r *registration) checkInputs(router *message.Router) error {

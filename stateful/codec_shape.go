@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/big"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,22 +24,58 @@ type shapeWalk struct {
 	out  strings.Builder
 	seen map[reflect.Type]int // the place of each struct, for types that hold themselves
 	errs []error
+
+	at    string // the name, among the parts, of what is being described
+	parts []SchemaPart
 }
 
-// shapeOf returns the shape of t under the codec id, and every fault of it.
-func shapeOf(t reflect.Type, id CodecID) (string, error) {
+// shapeOf returns the shape of t under the codec id, its parts, and every fault of it.
+func shapeOf(t reflect.Type, id CodecID) (string, []SchemaPart, error) {
 	w := &shapeWalk{id: id, seen: map[reflect.Type]int{}}
 	switch id {
 	case CodecBinary:
 		w.promoted(t, reflect.TypeFor[encoding.BinaryAppender]())
 		w.ownFields(t)
+		w.part("bytes of the type's own")
 	case CodecMsgp:
 		w.promoted(t, reflect.TypeFor[msgp.Marshaler]())
 		w.ownFields(t)
+		w.part("msgp")
 	default:
 		w.walk(t, "the value")
 	}
-	return w.out.String(), errors.Join(w.errs...)
+	return w.out.String(), w.parts, errors.Join(w.errs...)
+}
+
+// part takes note of the kind of what is being described.
+func (w *shapeWalk) part(kind string) {
+	p := SchemaPart{Name: w.at, Kind: kind}
+	if kind == reflect.String.String() && w.id < CodecBinary {
+		p.Kind = "bytes" // stored as such
+	}
+	if !slices.Contains(w.parts, p) { // as of an embedded struct
+		w.parts = append(w.parts, p)
+	}
+}
+
+// within describes a part of what is being described.
+func (w *shapeWalk) within(name string, describe func()) {
+	was := w.at
+	w.at += name
+	describe()
+	w.at = was
+}
+
+// basicKind names the kinds that can be read into one another alike.
+func basicKind(k reflect.Kind) string {
+	switch k {
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
+		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		return "integer"
+	case reflect.Float32, reflect.Float64:
+		return "float"
+	}
+	return k.String()
 }
 
 // fingerprint makes "cbor/2/1f3a0c55e0b19d24" of a codec, a version and a shape.
@@ -78,19 +115,28 @@ func (w *shapeWalk) ownFields(t reflect.Type) {
 func (w *shapeWalk) walk(t reflect.Type, path string) {
 	if w.opaque(t) {
 		w.out.WriteString(t.String())
+		w.part(t.String())
 		return
 	}
 	switch k := t.Kind(); k {
 	case reflect.Pointer:
 		w.nested("*", t.Elem(), path)
 	case reflect.Slice:
-		w.nested("[]", t.Elem(), path)
+		if t.Elem().Kind() == reflect.Uint8 {
+			w.part("bytes")
+		} else {
+			w.part("list")
+		}
+		w.within("[]", func() { w.nested("[]", t.Elem(), path) })
 	case reflect.Array:
-		w.nested("["+strconv.Itoa(t.Len())+"]", t.Elem(), path)
+		w.part("list")
+		w.within("[]", func() { w.nested("["+strconv.Itoa(t.Len())+"]", t.Elem(), path) })
 	case reflect.Map:
-		w.nested("map[", t.Key(), path+"'s keys")
-		w.nested("]", t.Elem(), path)
+		w.part("map")
+		w.within("{key}", func() { w.nested("map[", t.Key(), path+"'s keys") })
+		w.within("{}", func() { w.nested("]", t.Elem(), path) })
 	case reflect.Interface:
+		w.part("any")
 		if t.NumMethod() > 0 {
 			w.fault("%s is the interface %v, which could be written but not read: use a concrete type", path, t)
 		}
@@ -100,6 +146,7 @@ func (w *shapeWalk) walk(t reflect.Type, path string) {
 	case reflect.Chan, reflect.Func, reflect.Complex64, reflect.Complex128, reflect.Uintptr, reflect.UnsafePointer:
 		w.fault("%s is a %v, which has no encoding: leave it out with the tag `%s:\"-\"`, or use another type", path, k, w.tagName())
 	default:
+		w.part(basicKind(k))
 		w.out.WriteString(k.String())
 	}
 }
@@ -110,6 +157,7 @@ func (w *shapeWalk) nested(prefix string, t reflect.Type, path string) {
 }
 
 func (w *shapeWalk) structure(t reflect.Type, path string) {
+	w.part("fields")
 	if n, again := w.seen[t]; again {
 		fmt.Fprintf(&w.out, "^%d", n)
 		return
@@ -134,7 +182,7 @@ func (w *shapeWalk) structure(t reflect.Type, path string) {
 		}
 		stored++
 		fmt.Fprintf(&w.out, "%s %q ", f.Name, tag)
-		w.walk(f.Type, path+"."+f.Name)
+		w.within(fieldName(f, tag), func() { w.walk(f.Type, path+"."+f.Name) })
 		w.out.WriteByte(';')
 	}
 	w.out.WriteByte('}')
@@ -142,6 +190,19 @@ func (w *shapeWalk) structure(t reflect.Type, path string) {
 		w.fault("%s is a %v, of which nothing would be stored, for all its fields are unexported: "+
 			"export them, or give it AppendBinary and UnmarshalBinary, or leave it out with the tag `%s:\"-\"`", path, t, w.tagName())
 	}
+}
+
+// fieldName returns what a field adds to the name of a part: what it is stored under, and
+// nothing for an embedded struct, whose fields are stored as those of the one around it.
+func fieldName(f reflect.StructField, tag string) string {
+	name, _, _ := strings.Cut(tag, ",")
+	switch {
+	case name != "":
+		return "/" + name
+	case embedsStruct(f):
+		return ""
+	}
+	return "/" + f.Name
 }
 
 func embedsStruct(f reflect.StructField) bool {

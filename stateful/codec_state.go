@@ -56,6 +56,7 @@ type StateCodec[T any] struct {
 	scalar      *scalar // nil when T is not of a basic kind
 	migrate     func(uint32, func(any) error) (T, error)
 	fingerprint string
+	parts       []SchemaPart
 }
 
 // NewStateCodec returns the codec of T. It refuses a T of which something would
@@ -71,11 +72,11 @@ func NewStateCodec[T any](cfg StateCodecConfig[T]) (*StateCodec[T], error) {
 	if err != nil {
 		return nil, fmt.Errorf("stateful: state of type %v: %w", t, err)
 	}
-	shape, err := shapeOf(t, id)
+	shape, parts, err := shapeOf(t, id)
 	if err != nil {
 		return nil, fmt.Errorf("stateful: state of type %v cannot be stored: %w", t, err)
 	}
-	c := &StateCodec[T]{id: id, version: max(cfg.Version, 1), migrate: cfg.Migrate, scalar: scalarOf(t)}
+	c := &StateCodec[T]{id: id, version: max(cfg.Version, 1), migrate: cfg.Migrate, scalar: scalarOf(t), parts: parts}
 	if c.version == 1 {
 		c.plain = headerV1 | byte(id)
 	}
@@ -204,6 +205,17 @@ func (c *StateCodec[T]) decodeOther(h ValueHeader, value []byte, v *T) error {
 
 func (c *StateCodec[T]) fault(h ValueHeader, err error) error {
 	return TaskFault(fmt.Errorf("stateful: decode %v stored as %v: %w", reflect.TypeFor[T](), h.Codec, err))
+}
+
+// Schema returns what stored values of T are, as parts of what name says, for a [Plan]. Names of types
+// and their fields' order do not matter, nor what can be read into one another: CBOR and JSON, numbers of
+// other sizes. A field that comes or goes is no change of the others.
+func (c *StateCodec[T]) Schema(name string) []SchemaPart {
+	parts := make([]SchemaPart, len(c.parts))
+	for i, p := range c.parts {
+		parts[i] = SchemaPart{Name: name + p.Name, Kind: p.Kind, Version: c.version}
+	}
+	return parts
 }
 
 // Fingerprint returns a short text that changes with the codec, the schema's

@@ -80,6 +80,7 @@ func (t *Task) submit(ctx context.Context) (_ *flight, err error) {
 	t.writeRows(tx, f)
 	t.meta.nextRow += uint64(len(tx.rows))
 	t.writeMeta(tx, f)
+	t.writeSchema(tx)
 	c.Writes = tx.writes
 	c.Token = token(c)
 	f.buf = buffer{writes: tx.writes, arena: tx.arena, rows: tx.rows}

@@ -56,6 +56,7 @@ var (
 	rowWithLittle = Row{Seq: 1, Topic: "out", Key: []byte{}, Payload: []byte{}, Time: NoTime}
 	rowOfNil      = Row{Seq: 1, Topic: "out", Time: NoTime}
 	aTimer        = Timer{Kind: ProcessingTime, Time: -2, Namespace: "reminders", Key: "ana"}
+	aSchema       = []SchemaPart{{Name: "values", Kind: "fields", Version: 3}, {Name: "values/n", Kind: "integer", Version: 3}, {Name: "windows", Kind: "tumbling 1m0s offset 0s"}}
 	aHandle       = Prepared{Sink: "bank", Seq: 258, Handle: []byte{0, 1, 255}}
 )
 
@@ -129,6 +130,10 @@ func goldens(t *testing.T) []golden {
 			got, err := parsePrepared(e)
 			same(t, err, got, aHandle)
 		}},
+		{"v1-schema", Entry{spaceSchema, appendSchema(nil, aSchema)}, func(t *testing.T, e Entry) {
+			got, err := parseSchema(e.Value)
+			same(t, err, got, aSchema)
+		}},
 		{"v1-table", Entry{table.Fresh([]byte("ana")).full, value}, func(t *testing.T, e Entry) {
 			c := table.add(e.Key)
 			err := table.decode(c, e.Value)
@@ -185,7 +190,10 @@ func TestNewerEntriesOfTasksAreRefused(t *testing.T) {
 		row := appendRow(nil, &rowWithAll)
 		row[0] = v
 		_, errRow := parseRow(rowKey(258), row)
-		for _, err := range []error{errMeta, errRow} {
+		schema := appendSchema(nil, aSchema)
+		schema[0] = v
+		_, errSchema := parseSchema(schema)
+		for _, err := range []error{errMeta, errRow, errSchema} {
 			if err == nil || !strings.Contains(err.Error(), "or a newer one") {
 				t.Errorf("version %d: err = %v, want one that says to use a newer program", v, err)
 			}
@@ -199,6 +207,7 @@ func FuzzEntriesOfTasks(f *testing.F) {
 	f.Add(metaOfANewTask.append(nil))
 	f.Add(metaOfSilence.append(nil))
 	f.Add(appendRow(nil, &rowWithAll))
+	f.Add(appendSchema(nil, aSchema))
 	f.Add([]byte(timerKey(aTimer)))
 	f.Add([]byte(preparedKey(aHandle)))
 	f.Add([]byte(expiryKey(EventTime, 110, "ssums\x00ana")))
@@ -210,6 +219,10 @@ func FuzzEntriesOfTasks(f *testing.F) {
 		if row, err := parseRow(rowKey(1), b); err == nil {
 			again, err := parseRow(rowKey(1), appendRow(nil, &row))
 			same(t, err, again, row)
+		}
+		if schema, err := parseSchema(b); err == nil {
+			again, err := parseSchema(appendSchema(nil, schema))
+			same(t, err, again, schema)
 		}
 		if timer, err := parseTimerKey(string(b)); err == nil {
 			again, err := parseTimerKey(timerKey(timer))

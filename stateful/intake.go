@@ -312,6 +312,7 @@ type registration struct {
 	routed      bool           // it is in a router
 	delay       int64          // of the watermark, in milliseconds
 	outputs     []string
+	schema      []SchemaPart      // of the state, see Plan
 	sinkOf      map[string]string // by topic
 	partitioner Partitioner       // nil: keys need not be checked
 	partitions  int

@@ -36,6 +36,8 @@ type State interface {
 	StateName() string
 	// Validate returns all faults of the declaration at once.
 	Validate() error
+	// Schema returns what is stored, for a [Plan]. The declaration must be valid.
+	Schema() []SchemaPart
 }
 
 // stateName leaves out # and upper case, which are for names that are made here.

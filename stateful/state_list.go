@@ -23,6 +23,9 @@ func (l *List[T]) StateName() string { return l.Name }
 // Validate implements [State].
 func (l *List[T]) Validate() error { return checkState(l.Name, l.TTL, l.Clock, l.State) }
 
+// Schema implements [State].
+func (l *List[T]) Schema() []SchemaPart { return stateSchema(l.Name, "list", l.TTL, l.Clock, l.State) }
+
 func (l *List[T]) cells(at Scope) (*cells[T], error) {
 	return cellsOf(at.Tx, l.Name, l.TTL, l.Clock, &l.State)
 }

@@ -35,6 +35,18 @@ func (m *Map[K, V]) StateName() string { return m.Name }
 // Validate implements [State].
 func (m *Map[K, V]) Validate() error { return checkState(m.Name, m.TTL, m.Clock, m.State) }
 
+// Schema implements [State].
+func (m *Map[K, V]) Schema() []SchemaPart {
+	kind := "map by signed integer"
+	switch k := reflect.TypeFor[K]().Kind(); {
+	case k == reflect.String:
+		kind = "map by string"
+	case k >= reflect.Uint:
+		kind = "map by unsigned integer"
+	}
+	return stateSchema(m.Name, kind, m.TTL, m.Clock, m.State)
+}
+
 // cell returns the cell of an entry.
 func (m *Map[K, V]) cell(ctx context.Context, at Scope, k K) (*cells[V], *Cell[lasting[V]], error) {
 	s, err := m.cells(at)

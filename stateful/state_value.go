@@ -26,6 +26,11 @@ func (v *Value[T]) StateName() string { return v.Name }
 // Validate implements [State].
 func (v *Value[T]) Validate() error { return checkState(v.Name, v.TTL, v.Clock, v.State) }
 
+// Schema implements [State].
+func (v *Value[T]) Schema() []SchemaPart {
+	return stateSchema(v.Name, "value", v.TTL, v.Clock, v.State)
+}
+
 func (v *Value[T]) cells(at Scope) (*cells[T], error) {
 	return cellsOf(at.Tx, v.Name, v.TTL, v.Clock, &v.State)
 }
@@ -93,6 +98,11 @@ func (a *Aggregate[E, A]) Validate() error {
 		err = errors.Join(err, errors.New("Fold is required: how an event changes the value"))
 	}
 	return err
+}
+
+// Schema implements [State]. It is that of a [Value].
+func (a *Aggregate[E, A]) Schema() []SchemaPart {
+	return stateSchema(a.Name, "value", a.TTL, a.Clock, a.State)
 }
 
 func (a *Aggregate[E, A]) cells(at Scope) (*cells[A], error) {

@@ -40,6 +40,7 @@ type Task struct {
 	tx       *Tx
 	taskTimers
 	meta      meta
+	schema    []SchemaPart // what is to be stored of it; nil: it is stored
 	wm        *window.Watermark
 	silence   *window.Silence
 	advancing bool // an advance is not finished
@@ -240,8 +241,11 @@ func (t *Task) instance(ctx context.Context) error {
 
 func (t *Task) loadMeta(ctx context.Context) error {
 	inputs := t.reg.handler.Inputs()
-	vals, err := t.store.Get(ctx, spaceMeta)
+	vals, err := t.store.Get(ctx, spaceMeta, spaceSchema)
 	if err != nil {
+		return err
+	}
+	if err := t.loadSchema(vals[1]); err != nil {
 		return err
 	}
 	m := meta{incarnation: t.p.cfg.Incarnation, nextRow: 1, watermark: math.MinInt64, advanced: math.MinInt64, fired: noFiring}

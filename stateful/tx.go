@@ -14,6 +14,7 @@ import (
 // The first byte of every key of a task. docs/formats.md has the table.
 const (
 	spaceDedup    = "d"
+	spaceSchema   = "h"
 	spaceMeta     = "m"
 	spaceRow      = "o"
 	spacePrepared = "p"

@@ -28,6 +28,10 @@ func TestLeases(t *testing.T) {
 	statefultest.TestLeases(t, func(*testing.T) stateful.Leaser { return memory.New() }, nil)
 }
 
+func TestPeeker(t *testing.T) {
+	statefultest.TestPeeker(t, func(*testing.T) stateful.Backend { return memory.New() })
+}
+
 func TestDomainIsTheProcess(t *testing.T) {
 	if d := memory.New().Domain(); d != stateful.DomainProcess {
 		t.Errorf("got %s", d)

@@ -53,6 +53,12 @@ func TestLeases(t *testing.T) {
 	}, nil)
 }
 
+func TestPeeker(t *testing.T) {
+	statefultest.TestPeeker(t, func(t *testing.T) stateful.Backend {
+		return openCrashable(t, vfs.NewCrashableMem(), rand.New(rand.NewPCG(1, 2)))
+	})
+}
+
 func TestBackendsOnOneDatabaseShareLeases(t *testing.T) {
 	db, err := pebbledb.Open(pebbledb.Config{Dir: "db", FS: vfs.NewMem()})
 	if err != nil {
