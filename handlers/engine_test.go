@@ -42,6 +42,7 @@ type engine struct {
 	sink    *sink
 	p       *stateful.Processor
 	offset  int64
+	silence func() // lets FlushAfter pass
 }
 
 func newEngine(t testing.TB, h stateful.Handler, change ...func(*stateful.Config)) *engine {

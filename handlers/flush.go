@@ -10,6 +10,9 @@ import (
 // Pace implements [stateful.Paced]: it is FlushAfter. The other fields are for several inputs.
 func (w Window[E, A]) Pace() stateful.Pace { return stateful.Pace{FlushAfter: w.FlushAfter} }
 
+// Pace implements [stateful.Paced]: it is FlushAfter. The other fields are for several inputs.
+func (k Keyed[E, S]) Pace() stateful.Pace { return stateful.Pace{FlushAfter: k.FlushAfter} }
+
 // FlushTo implements [stateful.Flusher]. Windows that last for ever wait for no watermark.
 func (w *windowTask[E, A]) FlushTo() int64 {
 	for i := len(w.open) - 1; i >= 0 && !w.cut.everlasting; i-- {

@@ -26,6 +26,8 @@ import (
 // all that the Router put there: the names of handler, subscriber and topic. The publisher's are empty, for
 // publishing is the outbox's work.
 //
+// A Func waits for no watermark, so no [stateful.Pace] matters to it.
+//
 // What Handle returns becomes rows of To: the payload, metadata as headers in order of their names, the key
 // from the metadata as stateful.Config.KeyFrom says, and the record's time. Their UUIDs are not used: what is published has
 // one of its own, the same however often it is published.

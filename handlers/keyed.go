@@ -32,6 +32,12 @@ type Keyed[E, S any] struct {
 	// Default 0: the input is in order. Events that are later still come to OnEvent like others.
 	MaxDelay time.Duration
 
+	// FlushAfter is how long no event may come before the event-time timers that are set fire as if the
+	// watermark had come to the last of them; c.Tx.Flushing() is true while they do. Timers that they set
+	// fire by the next silence, after an event. What counts as silence says [stateful.Pace]. Default 0: that of the
+	// processor's configuration, which is off; negative: off.
+	FlushAfter time.Duration
+
 	// OnEvent handles an event.
 	OnEvent func(ctx context.Context, c *Context[S], event E) error
 	// OnTimer handles a timer of c.Key when its time has come. It is required by who sets timers.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +22,51 @@ type order struct {
 	At  int64 // ms
 	Do  string
 	Arg string
+}
+
+// After silence the timers fire, those that are set meanwhile only once more has come.
+func TestTimersFireAfterSilence(t *testing.T) {
+	k := handlers.Keyed[order, int]{
+		Name: "clerk", From: "orders", To: "said", FlushAfter: 5 * time.Second,
+		Key: func(o order) string { return o.Key }, Time: func(o order) time.Time { return time.UnixMilli(o.At) },
+		OnEvent: func(_ context.Context, c *handlers.Context[int], _ order) error {
+			return c.SetTimer(stateful.EventTime, c.Time().Add(10*time.Millisecond), "")
+		},
+		OnTimer: func(_ context.Context, c *handlers.Context[int], tm stateful.Timer) error {
+			err := c.SetTimer(stateful.EventTime, c.Time().Add(time.Second), "")
+			return errors.Join(err, c.Emit(fmt.Sprintf("%s %d %v", c.Key, tm.Time, c.Tx.Flushing())))
+		},
+	}
+	d := handlerstest.New(t, k)
+	var want []string
+	check := func(more ...string) {
+		t.Helper()
+		for _, m := range more {
+			want = append(want, strconv.Quote(m))
+		}
+		if got := d.Emitted("said"); !slices.Equal(got, want) {
+			t.Fatalf("said %q, want %q", got, want)
+		}
+	}
+	d.Send(order{Key: "a", At: 1}, order{Key: "b", At: 5})
+	d.Advance(5*time.Second - time.Millisecond)
+	check()
+	d.Advance(time.Millisecond)
+	check("a 11 true", "b 15 true")
+	d.Advance(time.Minute)
+	check() // though there are timers at 1,011 and 1,015
+	d.Send(order{Key: "a", At: 2})
+	check("a 12 false") // its time had passed
+	d.Advance(5 * time.Second)
+	check("a 1011 true", "a 1012 true", "b 1015 true")
+
+	k.FlushAfter = -1
+	off := handlerstest.New(t, k, handlerstest.Configure(func(c *stateful.Config) { c.Pace.FlushAfter = time.Second }))
+	off.Send(order{Key: "a", At: 1})
+	off.Advance(time.Hour)
+	if got := off.Emitted("said"); len(got) > 0 {
+		t.Errorf("said %q, and FlushAfter is off", got)
+	}
 }
 
 var notes = stateful.List[string]{Name: "notes"}

@@ -72,8 +72,8 @@ func newSessionTask[E, A any](ctx context.Context, w Window[E, A], t *stateful.T
 // Process implements [stateful.Handler]. It is the hot path: an event that goes on with the
 // latest session of its key allocates nothing.
 func (w *sessionTask[E, A]) Process(ctx context.Context, tx *stateful.Tx, rec *stateful.Record) error {
-	ts, err := w.observe(tx, rec)
-	if err != nil {
+	ts, taken, err := w.observe(tx, rec)
+	if err != nil || !taken {
 		return err
 	}
 	key, wm := w.key(w.event), tx.Watermark()

@@ -10,11 +10,12 @@ import (
 )
 
 // Stats counts what a [Window] does, over all its tasks in this process. Set a pointer to
-// one in the handler. The zero value is ready to use; it must not be copied and may be read by any
-// goroutine at any time.
+// one in the handler, each handler its own. The zero value is ready to use; it must not be copied and may be read by any
+// goroutine at any time. [Stats.Read] has the sums of the handler, [Stats.Tasks] the counts of each partition.
 //
 // The counts are for looking at: they begin at 0 with the process, and what is done again
-// after a failure is counted again.
+// after a failure is counted again. Of the events that the handler got, each is Folded, Late or Filtered;
+// those that failed are none of these.
 type Stats struct {
 	mu    sync.Mutex
 	tasks map[stateful.TaskID]*taskStats
@@ -23,8 +24,10 @@ type Stats struct {
 // Counts are the numbers of [Stats].
 type Counts struct {
 	Folded uint64 // events that went into a window
-	Late   uint64 // events that came after their window was gone
-	Fired  uint64 // results, those taken back included
+	Late   uint64 // events that came after their windows were gone; without LateTo they were dropped
+	// Filtered are events that Where did not take.
+	Filtered uint64
+	Fired    uint64 // results, those taken back included
 	// Retracted are results that were taken back.
 	Retracted uint64
 	Open      int // windows that hold something, each once per task
@@ -36,6 +39,7 @@ type Counts struct {
 // taskStats is written by the task's goroutine alone.
 type taskStats struct {
 	folded, late, fired atomic.Uint64
+	filtered            atomic.Uint64
 	retracted           atomic.Uint64
 	open                atomic.Int64
 	watermark           atomic.Int64
@@ -52,6 +56,7 @@ func (s *Stats) Read() Counts {
 		of := t.read()
 		c.Folded += of.Folded
 		c.Late += of.Late
+		c.Filtered += of.Filtered
 		c.Fired += of.Fired
 		c.Retracted += of.Retracted
 		c.Open += of.Open
@@ -76,7 +81,7 @@ func (s *Stats) Tasks() map[stateful.TaskID]Counts {
 
 func (t *taskStats) read() Counts {
 	return Counts{
-		Folded: t.folded.Load(), Late: t.late.Load(), Fired: t.fired.Load(), Retracted: t.retracted.Load(),
+		Folded: t.folded.Load(), Late: t.late.Load(), Filtered: t.filtered.Load(), Fired: t.fired.Load(), Retracted: t.retracted.Load(),
 		Open: int(t.open.Load()), Watermark: t.watermark.Load(),
 	}
 }

@@ -44,8 +44,9 @@ type Window[E, A any] struct {
 	From string // topic of the events
 	To   string // topic of the results
 	// LateTo is the topic of late events: the record as it came, with the headers
-	// [LateReason], [LateWindow] and [LateWatermark] before its own. Without
-	// it they are dropped, and counted in Stats.
+	// [LateReason], [LateWindow] and [LateWatermark] before its own. LateWindow is the window that was
+	// missed, the last of them when they overlap. Without LateTo they are dropped. Stats counts
+	// them either way.
 	LateTo string
 
 	// Key returns the key of an event. It is kept as a copy. At most Limits.KeyBytes.
@@ -53,6 +54,9 @@ type Window[E, A any] struct {
 	// Time returns when an event happened, to the millisecond, after the year 1 and before the
 	// year 10000. Defaults to the record's own time.
 	Time func(E) time.Time
+	// Where says which events are taken. The others go into no window and to no output, and are
+	// counted as Filtered; they move the watermark like all events. Default nil: all are taken.
+	Where func(E) bool
 	// Windows says how time is cut, for example window.Tumbling(time.Minute).
 	Windows window.Windows
 	// MaxDelay is how far, in whole milliseconds, events may be behind the latest one
@@ -99,9 +103,19 @@ type Window[E, A any] struct {
 
 // The headers of a late record.
 const (
-	LateReason    = "pondage_late_reason"
+	LateReason    = "pondage_late_reason"    // [LateByWatermark], [LateByFlush] or [LateByEnd]
 	LateWindow    = "pondage_late_window"    // start/end of the window that was missed, RFC 3339
 	LateWatermark = "pondage_late_watermark" // as it was, RFC 3339
+)
+
+// Why a record is late.
+const (
+	// LateByWatermark: later events have brought the watermark to the window's end and over its allowed lateness.
+	LateByWatermark = "the window and its allowed lateness have passed"
+	// LateByFlush: they have not; the window was closed after silence, see [Window.FlushAfter].
+	LateByFlush = "the window was closed after silence"
+	// LateByEnd: the end of all input has closed every window.
+	LateByEnd = "the input had ended"
 )
 
 // HandlerName implements [stateful.Handler].

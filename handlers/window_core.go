@@ -17,11 +17,13 @@ type core[E, A any] struct {
 	t        *stateful.Task
 	limits   stateful.Limits
 	lateness int64
+	delay    int64
 	lateTo   string
 
 	decode func([]byte, *E) error
 	key    func(E) string
 	time   func(E) time.Time
+	where  func(E) bool // nil: all
 	init   func() A
 	fold   func(A, E) (A, error)
 	merge  func(a, b A) (A, error)
@@ -43,8 +45,9 @@ var (
 func newCore[E, A any](ctx context.Context, w Window[E, A], t *stateful.Task) (c core[E, A], err error) {
 	a := w.aggregate()
 	c = core[E, A]{
-		name: w.Name, inputs: w.Inputs(), t: t, limits: t.Limits(), lateness: w.AllowedLateness.Milliseconds(), lateTo: w.LateTo,
-		decode: stateful.Decoder[E](w.In), key: w.Key, time: w.Time, init: a.Init, fold: a.Fold, merge: a.Merge,
+		name: w.Name, inputs: w.Inputs(), t: t, limits: t.Limits(), lateness: w.AllowedLateness.Milliseconds(),
+		delay: w.MaxDelay.Milliseconds(), lateTo: w.LateTo,
+		decode: stateful.Decoder[E](w.In), key: w.Key, time: w.Time, where: w.Where, init: a.Init, fold: a.Fold, merge: a.Merge,
 		out:   newResultWriter(w),
 		stats: w.Stats.of(t),
 	}
@@ -66,21 +69,32 @@ func (w *core[E, A]) start() (v A) {
 	return v
 }
 
-// observe decodes the event in hand and tells the transaction when it happened.
-func (w *core[E, A]) observe(tx *stateful.Tx, rec *stateful.Record) (int64, error) {
+// observe decodes the event in hand, tells the transaction when it happened, and reports whether
+// it is taken.
+func (w *core[E, A]) observe(tx *stateful.Tx, rec *stateful.Record) (at int64, taken bool, err error) {
 	var zero E
 	w.event = zero
 	if err := w.decode(rec.Value, &w.event); err != nil {
-		return 0, stateful.Permanent(err)
+		return 0, false, stateful.Permanent(err)
 	}
 	ts := rec.Time
 	if w.time != nil {
 		ts = w.time(w.event).UnixMilli()
 	}
 	if err := checkTime(ts); err != nil {
-		return 0, err
+		return 0, false, err
 	}
-	return tx.Observe(ts)
+	if ts, err = tx.Observe(ts); err != nil {
+		return 0, false, err
+	}
+	if w.where == nil || w.where(w.event) {
+		return ts, true, nil
+	}
+	if w.stats != nil {
+		bump(&w.stats.filtered)
+		w.stats.watermark.Store(tx.Watermark())
+	}
+	return ts, false, nil
 }
 
 // checkSpan refuses windows that results could not show.
@@ -117,7 +131,7 @@ func (w *core[E, A]) late(tx *stateful.Tx, rec *stateful.Record, s window.Span, 
 		return nil
 	}
 	headers := make([]stateful.Header, 0, 3+len(rec.Headers))
-	headers = append(headers, stateful.Header{Key: LateReason, Value: "the window and its allowed lateness have passed"})
+	headers = append(headers, stateful.Header{Key: LateReason, Value: w.whyLate(s, wm)})
 	if s.Start > minTime {
 		bounds := append(appendTime(make([]byte, 0, 64), s.Start), '/')
 		headers = append(headers, stateful.Header{Key: LateWindow, Value: string(appendTime(bounds, s.End))})
@@ -127,6 +141,17 @@ func (w *core[E, A]) late(tx *stateful.Tx, rec *stateful.Record, s window.Span, 
 	}
 	headers = append(headers, rec.Headers...)
 	return tx.Emit(stateful.Row{Topic: w.lateTo, Key: rec.Key, Payload: rec.Value, Headers: headers, Time: rec.Time})
+}
+
+// whyLate says what closed the window that an event missed.
+func (w *core[E, A]) whyLate(s window.Span, wm int64) string {
+	switch {
+	case wm >= maxTime:
+		return LateByEnd
+	case s.Last()+w.lateness >= w.t.Latest()-w.delay: // where the watermark is by events alone
+		return LateByFlush
+	}
+	return LateByWatermark
 }
 
 // emit emits the result of a window.

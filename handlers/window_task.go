@@ -150,8 +150,8 @@ func (p *pane[A]) behind() []byte {
 // Process implements [stateful.Handler]. It is the hot path: an event of a key and
 // windows that are in memory allocates nothing.
 func (w *windowTask[E, A]) Process(ctx context.Context, tx *stateful.Tx, rec *stateful.Record) error {
-	ts, err := w.observe(tx, rec)
-	if err != nil {
+	ts, taken, err := w.observe(tx, rec)
+	if err != nil || !taken {
 		return err
 	}
 	wm := tx.Watermark()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/pondage/pondage/stateful/window"
@@ -26,7 +27,8 @@ type Pace struct {
 	// the highest of theirs.
 	IdleAfter time.Duration
 	// FlushAfter is how long all inputs may be silent before what is open is
-	// finished: the watermark moves to where [Flusher] says. What comes later for it is late.
+	// finished: the watermark moves to where [Flusher] says, or, of a handler that has timers and
+	// is no Flusher, to its last event-time timer, once for every silence. What comes later for it is late.
 	FlushAfter time.Duration
 	// MaxSkew is how far, in event time, an input may be ahead of the slowest one that is not
 	// idle. What arrives of it beyond that, and beyond the batches that were under
@@ -103,6 +105,7 @@ func (t *Task) heard(input int, b *Batch) {
 	t.silence.Listen(now)
 	if len(b.Records) > 0 {
 		t.silence.Heard(input, now)
+		t.flushed = false
 	}
 }
 
@@ -134,17 +137,41 @@ func (t *Task) listen(ctx context.Context, pol *Policy, b *Batch) error {
 			return err
 		}
 	}
-	f, ok := t.inst.(Flusher)
-	if !ok || !flush {
+	if !flush {
 		return nil
 	}
-	if to := f.FlushTo(); to > wm {
-		t.meta.flushing = true
-		t.wm.Flush(to)
-		t.changed = true
-		return t.moved(ctx, pol)
+	to, err := t.flushTo(ctx)
+	if err != nil || to <= wm {
+		return err
 	}
-	return nil
+	t.meta.flushing = true
+	t.wm.Flush(to)
+	t.changed = true
+	return t.moved(ctx, pol)
+}
+
+// flushTo returns the watermark that finishes what is open; window.Never when nothing is.
+func (t *Task) flushTo(ctx context.Context) (int64, error) {
+	if f, ok := t.inst.(Flusher); ok {
+		return f.FlushTo(), nil
+	}
+	// A timer may set the next one: without an event that would go on with every tick.
+	if t.flushed || t.nextTimer == math.MaxInt64 {
+		return window.Never, nil
+	}
+	to, prefix := int64(window.Never), spaceTimer+string(rune(EventTime))
+	for e, err := range t.tx.scan(ctx, prefix, after(prefix)) {
+		if err != nil {
+			return to, err
+		}
+		timer, err := parseTimerKey(e.Key)
+		if err != nil {
+			return to, TaskFault(err)
+		}
+		to = timer.Time
+	}
+	t.flushed = true
+	return to, nil
 }
 
 // moved fires what became due, by other means than a record.

@@ -46,6 +46,7 @@ type Task struct {
 	advancing bool // an advance is not finished
 	midway    bool // so does the store say
 	ripe      bool // the record done last made something due
+	flushed   bool // by silence, and no record came since
 	checking  bool // some value of the batch in hand cannot be encoded
 	changed   bool // there is something to commit
 	raised    bool // the stored incarnation is lower than the configured one
@@ -275,6 +276,7 @@ func (t *Task) loadMeta(ctx context.Context) error {
 	}
 	t.wm.Restore(m.watermark)
 	t.silence.Stop() // the task did not run
+	t.flushed = false
 	t.hold()
 	if m.published == nil {
 		m.published = make(map[string]Published)
