@@ -11,7 +11,8 @@ import (
 )
 
 const demoLong = `Counts flights per airport of origin and hour of their schedule: how many, their mean and their
-longest delay. The flights come in the order in which they would have been reported, so most of them are
+longest delay. It also does so in three hours from every hour on, and in an airport's runs of departures more than
+60 minutes late, with pauses of 30 minutes at most; --show prints these. The flights come in the order in which they would have been reported, so most of them are
 out of order; those more than --max-delay behind are late, and told apart.
 
 Kill it at any moment and run it again on the same --data-dir: it goes on where it was, and ends with
@@ -44,6 +45,7 @@ func demoCommand() *cobra.Command {
 	f.StringVar(&o.Backend, "backend", demo.Pebble, "where state lives: pebble or memory")
 	f.IntVar(&o.Kill, "kill", 0, "kill the run `N` times at random moments, and compare with an undisturbed one")
 	f.StringVar(&o.Output, "output", demo.Table, "table, or json: one object per result on standard output")
+	f.StringVar(&o.Show, "show", demo.Tumbling, "which results to print: tumbling (hours), sliding (3 hours, every hour) or sessions (runs of long delays)")
 	f.Float64Var(&o.Rate, "rate", 0, "flights per second at most (default: as fast as it goes)")
 	return c
 }

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"strconv"
@@ -89,7 +90,8 @@ func TestInterruptedItDrainsAndGoesOn(t *testing.T) {
 				t.Error("it prints results that are not final")
 			}
 			want, _ := expected(t, week(), 4, 2*time.Hour)
-			compare(t, demo(t, "--data-dir", dir, "--output", "json").ok(t).stdout, want)
+			compare(t, demo(t, "--data-dir", dir, "--output", "json", "--show", "tumbling").ok(t).stdout, want)
+			checkViews(t, dir, week(), 4, 2*time.Hour)
 		})
 	}
 }
@@ -121,8 +123,14 @@ func TestKilledAndComparedWithAnUndisturbedRun(t *testing.T) {
 				r.is(t, 0, "incarnation")
 			}
 			compare(t, r.stdout, want)
+			checkViews(t, dir, week(), 4, 2*time.Hour, "--backend", backend)
 		})
 	}
+	t.Run("sessions of standard input", func(t *testing.T) {
+		want, _ := expectedSessions(t, some(), 4, 2*time.Hour)
+		r := demoFed(t, bytes.NewReader(some()), "--kill", "1", "--input", "-", "--output", "json", "--show", "sessions").ok(t)
+		compare(t, r.stdout, want)
+	})
 	t.Run("standard input", func(t *testing.T) {
 		r := demoFed(t, strings.NewReader(string(week())), "--kill", "1", "--input", "-", "--output", "json").ok(t)
 		compare(t, r.stdout, want)
@@ -148,6 +156,7 @@ func TestKilledByHandItGoesOnWhereItWas(t *testing.T) {
 	want, late := expected(t, week(), 4, 2*time.Hour)
 	compare(t, r.stdout, want)
 	r.is(t, 0, account(weekRows, weekRows-late, late, 0))
+	checkViews(t, dir, week(), 4, 2*time.Hour)
 }
 
 func TestMemoryBeginsAgainWithEmptyOutputs(t *testing.T) {

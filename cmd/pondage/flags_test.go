@@ -21,6 +21,7 @@ func TestFlagsThatMakeNoSenseAreRefused(t *testing.T) {
 		{[]string{"--backend", "redis"}, "--backend is \"redis\""},
 		{[]string{"--kill", "-1"}, "--kill is -1"},
 		{[]string{"--output", "xml"}, "--output is \"xml\""},
+		{[]string{"--show", "global"}, "--show is \"global\""},
 		{[]string{"--rate", "-3"}, "--rate is -3"},
 		{[]string{"--rate", "NaN"}, "--rate is NaN"},
 		{[]string{"--nope"}, "unknown flag"},

@@ -107,7 +107,7 @@ func TestBrokenRowsAreDeadLetteredWithFileAndLine(t *testing.T) {
 		strings.Repeat("x", 1<<20-1),
 		strings.Repeat("y", 3<<20),
 		"2001-01-01T10:00:00."+strings.Repeat("0", 1<<20-37)+"Z,5,100,JFK,LAX", // a flight, but too long for a record
-		"2098-01-01T10:00:00Z,5,100,JFK,LAX",                                   // a flight, but of the future
+		"2098-01-01T10:00:00Z,95,100,JFK,LAX",                                  // a flight, but of the future
 		"2001-01-01T10:59:59Z,8,100,JFK,LAX",
 		"",
 		"2001-01-01T10:30:00Z,-4,100,JFK,LAX",
@@ -134,6 +134,9 @@ func TestBrokenRowsAreDeadLetteredWithFileAndLine(t *testing.T) {
 	if again.stdout != r.stdout {
 		t.Error("a second look prints something else")
 	}
+	// Each of the handlers has its own dead letters.
+	demo(t, "--data-dir", dir, "--input", input, "--output", "json", "--show", "sliding").ok(t).is(t, 0, "read 13, late 0, dead-lettered 10; the others are in windows, 9 times in all")
+	demo(t, "--data-dir", dir, "--input", input, "--output", "json", "--show", "sessions").ok(t).is(t, 0, "60 minutes late: 1 = in runs 0 + late 0 + dead-lettered 1\n")
 	// State in memory begins again over the same log: the loader's dead letters stay, the handler's come again.
 	memory := demo(t, "--data-dir", dir, "--output", "json", "--input", input, "--backend", "memory").ok(t)
 	if memory.stdout != r.stdout {

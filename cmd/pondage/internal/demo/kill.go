@@ -113,7 +113,7 @@ func (k *killer) compare(ctx context.Context, undisturbed string) error {
 	if !bytes.Equal(got.stdout, want.stdout) {
 		return fmt.Errorf("after %d kills the results are not those of the undisturbed run: %s", killed, difference(got.stdout, want.stdout))
 	}
-	k.say("killed %d times: the %s results are the same as those of the undisturbed run, each window once",
+	k.say("killed %d times: the %s results of all kinds are the same as those of the undisturbed run, each window once",
 		killed, thousands(int64(bytes.Count(got.stdout, []byte{'\n'}))))
 	return k.printFinished(ctx)
 }

@@ -18,6 +18,10 @@ const (
 	Memory = "memory"
 	Table  = "table"
 	JSON   = "json"
+
+	Tumbling = "tumbling"
+	Sliding  = "sliding"
+	Sessions = "sessions"
 )
 
 // Options are the flags of the command.
@@ -29,6 +33,7 @@ type Options struct {
 	Backend    string // Pebble or Memory
 	Kill       int
 	Output     string  // Table or JSON
+	Show       string  // Tumbling, Sliding or Sessions
 	Rate       float64 // flights per second, 0 for no limit
 }
 
@@ -78,6 +83,7 @@ func (o Options) validate() error {
 	fault(o.Backend != Pebble && o.Backend != Memory, "--backend is %q, want %s or %s", o.Backend, Pebble, Memory)
 	fault(o.Kill < 0, "--kill is %d, want 0 or more", o.Kill)
 	fault(o.Output != Table && o.Output != JSON, "--output is %q, want %s or %s", o.Output, Table, JSON)
+	fault(viewOf(o.Show) == nil, "--show is %q, want %s, %s or %s", o.Show, Tumbling, Sliding, Sessions)
 	fault(math.IsNaN(o.Rate) || math.IsInf(o.Rate, 0) || o.Rate < 0, "--rate is %v, want 0 (no limit) or more", o.Rate)
 	return errors.Join(errs...)
 }

@@ -18,22 +18,26 @@ import (
 	"github.com/pondage/pondage/middleware"
 	"github.com/pondage/pondage/outbox"
 	"github.com/pondage/pondage/stateful"
-	"github.com/pondage/pondage/stateful/window"
 )
 
 const app = "flights"
 
-// The topics. Dead letters of the loader and of the handler are kept apart: those of the
-// handler come again when memory's state begins anew, those of the loader do not.
+// The topics beside those of the views. Dead letters of the loader and of the handlers are kept apart: those of the
+// handlers come again when memory's state begins anew, those of the loader do not.
 const (
 	topicFlights     = "flights"
-	topicHours       = "flight-hours"
-	topicLate        = "flights-late"
 	topicDead        = "flights-dead"
-	topicHandlerDead = "flight-hours-dead"
+	topicHandlerDead = "flight-hours-dead" // of all handlers; each letter says of which
 )
 
-var outputs = []string{topicHours, topicLate, topicHandlerDead}
+// outputs are the topics that the handlers write.
+func outputs() []string {
+	all := []string{topicHandlerDead}
+	for _, v := range views {
+		all = append(all, v.topic, v.late)
+	}
+	return all
+}
 
 // prepare makes the topics. State in memory over a log that was used before begins a new
 // incarnation: the log's input is read again, into empty outputs.
@@ -47,7 +51,7 @@ func (s *store) prepare(say func(string, ...any)) error {
 		}
 		say("state in memory does not outlive its process: incarnation %d begins, with empty output topics", s.rec.Incarnation)
 	}
-	for _, topic := range append([]string{topicFlights, topicDead}, outputs...) {
+	for _, topic := range append([]string{topicFlights, topicDead}, outputs()...) {
 		if err := s.log.CreateTopic(topic, s.rec.Partitions); err != nil {
 			return err
 		}
@@ -55,31 +59,12 @@ func (s *store) prepare(say func(string, ...any)) error {
 	if s.rec.Incarnation == 1 {
 		return nil
 	}
-	for _, topic := range outputs {
+	for _, topic := range outputs() {
 		if err := s.log.Reset(topic); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// flightHours is the handler.
-func (s *store) flightHours(t *tracker) (stateful.Handler, error) {
-	delay, err := time.ParseDuration(s.rec.MaxDelay)
-	if err != nil {
-		return nil, err
-	}
-	minutes := func(f flights.Flight) float64 { return float64(f.Delay) }
-	return handlers.Window[flights.Flight, handlers.Values]{
-		Name: topicHours, From: topicFlights, To: topicHours, LateTo: topicLate,
-		In:      flightCodec{},
-		Key:     func(f flights.Flight) string { return f.Origin },
-		Time:    func(f flights.Flight) time.Time { return f.Scheduled },
-		Windows: window.Tumbling(time.Hour), MaxDelay: delay,
-		Aggregate: handlers.All(handlers.Count[flights.Flight](), handlers.Mean(minutes), handlers.Max(minutes)),
-		Encode:    func(r handlers.Result[handlers.Values]) (any, error) { return newHour(r), nil },
-		Stats:     &t.stats,
-	}, nil
 }
 
 // flightCodec decodes rows of the input.
@@ -94,9 +79,9 @@ func (flightCodec) Append([]byte, any) ([]byte, error) {
 	return nil, errors.New("flights are only read")
 }
 
-// newHour is the JSON object of one result.
-func newHour(r handlers.Result[handlers.Values]) hour {
-	return hour{
+// newRow is the JSON object of one result.
+func newRow(r handlers.Result[handlers.Values]) row {
+	return row{
 		Origin: r.Key, Start: r.Window.Start.UTC(), End: r.Window.End.UTC(),
 		Flights: r.Value.Count(), Mean: round(r.Value.At(1)), Max: int64(r.Value.At(2)),
 	}
@@ -139,11 +124,15 @@ func newPipeline(s *store, t *tracker, warnings io.Writer) (*pipeline, error) {
 	if err != nil {
 		return nil, err
 	}
-	h, err := s.flightHours(t)
+	delay, err := time.ParseDuration(s.rec.MaxDelay)
 	if err != nil {
 		return nil, err
 	}
-	if err := proc.AddTo(router, h); err != nil {
+	all := make([]stateful.Handler, len(views))
+	for i := range views {
+		all[i] = views[i].handler(delay, &t.stats[i])
+	}
+	if err := proc.AddTo(router, all...); err != nil {
 		return nil, err
 	}
 	return &pipeline{store: s, router: router, proc: proc, track: t}, nil

@@ -54,7 +54,7 @@ func (p *progress) say(format string, args ...any) { printf(p, "pondage: "+forma
 func startProgress(s *store, t *tracker, out Streams, total int64) *progress {
 	p := &progress{log: s.log, track: t, parts: s.rec.Partitions, total: total, err: out.Err, start: time.Now()}
 	p.child = child()
-	p.before = p.count(topicHours)
+	p.before = p.results()
 	p.text.Store(new(string))
 	if out.Terminal && !p.child {
 		p.bars = mpb.New(mpb.WithOutput(out.Err), mpb.WithWidth(24), mpb.WithRefreshRate(2*tickEvery))
@@ -109,9 +109,12 @@ func (p *progress) run(ctx context.Context) {
 // look returns the state as one line and moves the bar.
 func (p *progress) look() string {
 	rows, processed := p.track.counts()
-	stats := p.track.stats.Read()
+	stats, open := p.track.stats[0].Read(), 0
+	for i := range p.track.stats {
+		open += p.track.stats[i].Read().Open
+	}
 	elapsed := time.Since(p.start)
-	results := p.count(topicHours)
+	results := p.results()
 	if p.first == 0 && p.before == 0 && results > 0 {
 		p.first = elapsed
 	}
@@ -132,9 +135,17 @@ func (p *progress) look() string {
 	}
 	line := fmt.Sprintf("%s  %s/s  watermark %s  open %s  late %s  results %s",
 		thousands(processed), thousands(int64(float64(rows)/elapsed.Seconds())), mark,
-		thousands(int64(stats.Open)), thousands(p.count(topicLate)), thousands(results))
+		thousands(int64(open)), thousands(p.count(views[0].late)), thousands(results))
 	p.text.Store(&line)
 	return line
+}
+
+// results returns how many results there are, of all views.
+func (p *progress) results() (n int64) {
+	for _, v := range views {
+		n += p.count(v.topic)
+	}
+	return n
 }
 
 // count returns how many records a topic has.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"regexp"
 	"strconv"
@@ -106,10 +105,12 @@ func (st *store) serve(ctx context.Context, o Options, s Streams, rows *flights.
 	if err != nil {
 		return err
 	}
-	if child() {
-		s.Err = io.Discard // whoever runs it says it
+	if child() { // whoever runs it compares all, and says the rest
+		err = r.printAll(s.Out)
+	} else {
+		err = r.print(o, s.Out, s.Err)
 	}
-	if err := r.print(o, s.Out, s.Err); err != nil {
+	if err != nil {
 		return err
 	}
 	return r.verdict()
@@ -176,6 +177,9 @@ func (o Options) args() []string {
 		args = append(args, "--input", o.Input)
 	}
 	args = append(args, "--partitions", strconv.Itoa(o.Partitions), "--max-delay", o.MaxDelay.String(), "--backend", o.Backend, "--output", o.Output)
+	if o.Show != Tumbling {
+		args = append(args, "--show", o.Show)
+	}
 	if o.Rate > 0 {
 		args = append(args, "--rate", strconv.FormatFloat(o.Rate, 'g', -1, 64))
 	}

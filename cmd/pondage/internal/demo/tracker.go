@@ -12,13 +12,13 @@ import (
 
 // tracker watches a run: how far it is, for people, and when all of it is done.
 type tracker struct {
-	stats  handlers.Stats
-	ended  context.Context // done once every partition is
+	stats  []handlers.Stats // of each view
+	ended  context.Context  // done once every partition of every view is
 	finish context.CancelFunc
 
 	mu    sync.Mutex
-	parts []span
-	left  int // partitions that have not ended
+	parts map[string][]span // by handler
+	left  int               // partitions of views that have not ended
 }
 
 // span is what this process did of a partition; below it lies what others did.
@@ -28,7 +28,10 @@ type span struct {
 }
 
 func newTracker(partitions int) *tracker {
-	t := &tracker{parts: make([]span, partitions), left: partitions}
+	t := &tracker{stats: make([]handlers.Stats, len(views)), parts: make(map[string][]span), left: len(views) * partitions}
+	for _, v := range views {
+		t.parts[v.topic] = make([]span, partitions)
+	}
 	t.ended, t.finish = context.WithCancel(context.Background())
 	return t
 }
@@ -41,29 +44,30 @@ func (t *tracker) middleware(h message.HandlerFunc) message.HandlerFunc {
 		if !ok || b.Log == "" { // a tick
 			return h(msg)
 		}
-		t.delivered(b)
+		handler := message.HandlerNameFromCtx(msg.Context())
+		t.delivered(handler, b)
 		out, err := h(msg)
 		if err == nil {
-			t.processed(b)
+			t.processed(handler, b)
 		}
 		return out, err
 	}
 }
 
-func (t *tracker) delivered(b *stateful.Batch) {
+func (t *tracker) delivered(handler string, b *stateful.Batch) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	p := &t.parts[b.Partition.Index]
+	p := &t.parts[handler][b.Partition.Index]
 	if !p.seen {
 		*p = span{start: b.Start, end: b.Start, seen: true}
 	}
 	p.start = min(p.start, b.Start)
 }
 
-func (t *tracker) processed(b *stateful.Batch) {
+func (t *tracker) processed(handler string, b *stateful.Batch) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	p := &t.parts[b.Partition.Index]
+	p := &t.parts[handler][b.Partition.Index]
 	p.end = max(p.end, b.End)
 	if b.EndOfInput && !p.over {
 		p.over = true
@@ -73,13 +77,21 @@ func (t *tracker) processed(b *stateful.Batch) {
 	}
 }
 
-// counts returns how many rows are processed, by this process and with those before.
+// counts returns how many rows are processed in the view that is furthest behind, by this process and
+// with those before.
 func (t *tracker) counts() (now, all int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, p := range t.parts {
-		now += p.end - p.start
-		all += p.end
+	first := true
+	for _, parts := range t.parts {
+		var n, sum int64
+		for _, p := range parts {
+			n += p.end - p.start
+			sum += p.end
+		}
+		if first || sum < all {
+			now, all, first = n, sum, false
+		}
 	}
 	return now, all
 }
