@@ -17,6 +17,7 @@ import (
 // before stopped.
 type Backend struct {
 	leases lease.Table
+	shelf  shelf
 
 	mu     sync.Mutex // guards what follows, not the tasks
 	tasks  map[stateful.TaskID]*task
@@ -79,6 +80,7 @@ func (b *Backend) Close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.closed = true
+	b.shelf.close()
 	for _, t := range b.tasks {
 		t.mu.Lock()
 		t.owner, t.closed, t.entries = nil, true, entries{}

@@ -1,0 +1,5 @@
+package kvs
+
+import "time"
+
+func now() time.Time { return time.Now() }

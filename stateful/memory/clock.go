@@ -1,0 +1,5 @@
+package memory
+
+import "time"
+
+func now() time.Time { return time.Now() }

@@ -1,0 +1,5 @@
+package pebble
+
+import "time"
+
+func now() time.Time { return time.Now() }
