@@ -52,6 +52,13 @@ type CommitLimiter interface {
 	CommitRows() int
 }
 
+// KeyLimiter is a [Backend] that cannot keep keys of any length.
+type KeyLimiter interface {
+	// KeyBytes is the most that Limits.KeyBytes may be with this backend, and its default where
+	// that is less than the usual one.
+	KeyBytes() int
+}
+
 // Head is what [Backend.Open] found.
 type Head struct {
 	Epoch uint64 // of the store just opened; 1 for the first owner

@@ -61,7 +61,7 @@ type Config struct {
 // Limits bound what one task may use. Zero fields have the defaults given.
 type Limits struct {
 	RecordBytes   int           // 1 MiB: a larger record is dead-lettered
-	KeyBytes      int           // 4 KiB: so is a record with a longer key
+	KeyBytes      int           // 4 KiB, or less where the [KeyLimiter] says so: so is a record with a longer key
 	WindowsPerKey int           // 10,000 open windows of a key: so is a record that would open one more
 	Future        time.Duration // 24 h: so is a record whose event time is further beyond its own
 	FutureClamp   bool          // instead, the bound is the event's time
@@ -109,7 +109,11 @@ func (c Config) withDefaults() Config {
 	}
 	l := &c.Limits
 	l.RecordBytes = cmp.Or(l.RecordBytes, 1<<20)
-	l.KeyBytes = cmp.Or(l.KeyBytes, 4<<10)
+	keyBytes := 4 << 10
+	if b, ok := c.Backend.(KeyLimiter); ok {
+		keyBytes = min(keyBytes, b.KeyBytes())
+	}
+	l.KeyBytes = cmp.Or(l.KeyBytes, keyBytes)
 	l.WindowsPerKey = cmp.Or(l.WindowsPerKey, 10_000)
 	l.Future = cmp.Or(l.Future, 24*time.Hour)
 	rows := 10_000
@@ -135,6 +139,9 @@ func (c Config) validate() error {
 	}
 	if c.Backend == nil {
 		errs = append(errs, errors.New("Backend is required: memory.New() is the simplest"))
+	}
+	if b, ok := c.Backend.(KeyLimiter); ok && c.Limits.KeyBytes > b.KeyBytes() {
+		errs = append(errs, fmt.Errorf("Limits.KeyBytes is %d; the backend cannot keep longer keys than %d", c.Limits.KeyBytes, b.KeyBytes()))
 	}
 	if o, ok := c.Outbox.(interface{ DeadLetters() bool }); ok && o.DeadLetters() && c.DeadLetterTo == "" {
 		errs = append(errs, errors.New("DeadLetterTo is required by the Outbox, which dead-letters what its sinks refuse: name the topic"))

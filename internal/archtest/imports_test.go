@@ -14,6 +14,7 @@ var mayImport = map[string][]string{
 	"stateful/memory":       {"internal/kvs", "internal/lease", "stateful"},
 	"stateful/pebble":       {"internal/keysort", "internal/kvs", "internal/lease", "internal/pebbledb", "stateful"},
 	"stateful/redis":        {"internal/clock", "stateful"},
+	"stateful/postgres":     {"internal/keysort", "internal/remote", "stateful"},
 	"stateful/statefultest": {"stateful"},
 	"handlers":              {"internal/keysort", "stateful", "stateful/window"},
 	"handlers/handlerstest": {"handlers", "outbox", "stateful", "stateful/memory", "stateful/window"},
@@ -28,6 +29,7 @@ var mayImport = map[string][]string{
 	"internal/lease":        {"stateful"},
 	"internal/model":        {},
 	"internal/pebbledb":     {},
+	"internal/remote":       {"internal/clock", "stateful"},
 	"cmd/pondage":           {anything},
 	"cmd/pondage/internal/demo": {
 		"cmd/pondage/internal/flights", "handlers", "middleware", "outbox", "pubsub/embedded",

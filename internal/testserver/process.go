@@ -24,6 +24,7 @@ type process struct {
 	path string
 	args []string
 	dir  string
+	user *syscall.Credential // nil: this process's
 	// ready returns nil once the server answers.
 	ready func() error
 
@@ -40,6 +41,7 @@ func (p *process) start() error {
 	p.cmd = exec.Command(p.path, p.args...)
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = p.dir, log, log
 	p.cmd.SysProcAttr = endsWithParent()
+	p.cmd.SysProcAttr.Credential = p.user
 	p.done = make(chan struct{})
 	started := make(chan error)
 	go func() {

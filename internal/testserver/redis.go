@@ -132,6 +132,9 @@ var shared struct {
 	addr string
 	r    *Redis
 	dir  string
+
+	dsn      string
+	postgres *Postgres
 }
 
 // SharedRedis returns the address of a server for all tests of a package, which keep to
@@ -173,4 +176,8 @@ func StopShared() {
 		_ = os.RemoveAll(shared.dir)
 	}
 	shared.addr, shared.r, shared.dir = "", nil, ""
+	if shared.postgres != nil {
+		shared.postgres.stop()
+	}
+	shared.dsn, shared.postgres = "", nil
 }

@@ -1,0 +1,1 @@
+select epoch, owner, seq, token from {schema}.task where id = $1

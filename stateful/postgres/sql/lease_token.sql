@@ -1,0 +1,1 @@
+select token from {schema}.lease where app = $1 and handler = $2 and partition = $3

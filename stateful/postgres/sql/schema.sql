@@ -1,0 +1,36 @@
+-- Version 1 of the schema. One statement at a time may make it.
+select pg_advisory_xact_lock(7811321);
+
+create schema if not exists {schema};
+
+create table if not exists {schema}.pondage_format (version int4 not null);
+insert into {schema}.pondage_format select 1 where not exists (select from {schema}.pondage_format);
+
+create table if not exists {schema}.task (
+  id int8 generated always as identity primary key,
+  app text collate "C" not null,
+  handler text collate "C" not null,
+  partition int4 not null,
+  epoch int8 not null default 0,
+  owner int8 not null default 0,
+  seq int8 not null default 0,
+  token int8 not null default 0,
+  unique (app, handler, partition)
+) with (fillfactor = 10, autovacuum_vacuum_threshold = 1000);
+
+create table if not exists {schema}.entry (
+  task int8 not null,
+  key bytea not null,
+  value bytea not null,
+  primary key (task, key)
+) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
+
+create table if not exists {schema}.lease (
+  app text collate "C" not null,
+  handler text collate "C" not null,
+  partition int4 not null,
+  token int8 not null,
+  holder int8 not null,
+  until timestamptz not null,
+  primary key (app, handler, partition)
+);

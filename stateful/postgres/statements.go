@@ -1,0 +1,41 @@
+package postgres
+
+import (
+	"embed"
+	"regexp"
+	"strings"
+)
+
+// The statements are files, and what they work on comes as parameters: none is ever built from
+// data. Only the schema's name is put in, once, and it is one that needs no quotes.
+//
+//go:embed sql/*.sql
+var files embed.FS
+
+// schemaName is what a schema may be called: 40 characters leave room for those of tables.
+var schemaName = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,39}$`)
+
+// statements is the text of each.
+type statements struct {
+	schema, version, format, server, settings  string
+	find, create, take, hung, head             string
+	get, scan, commit                          string
+	leaseToken, leaseTake, leaseRenew, release string
+}
+
+// newStatements returns the statements for a schema, whose name was checked.
+func newStatements(schema string) *statements {
+	text := func(name string) string {
+		b, err := files.ReadFile("sql/" + name + ".sql")
+		if err != nil {
+			panic(err) // it is embedded
+		}
+		return strings.ReplaceAll(string(b), "{schema}", schema)
+	}
+	return &statements{
+		schema: text("schema"), version: text("version"), format: text("format"), server: text("server"), settings: text("settings"),
+		find: text("find"), create: text("create"), take: text("take"), hung: text("hung"), head: text("head"),
+		get: text("get"), scan: text("scan"), commit: text("commit"),
+		leaseToken: text("lease_token"), leaseTake: text("lease_take"), leaseRenew: text("lease_renew"), release: text("lease_release"),
+	}
+}
