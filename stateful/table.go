@@ -21,6 +21,7 @@ type Table[T any] struct {
 	key    []byte // for lookups in the store
 
 	dirty     []*Cell[T]
+	sorted    byKey // dirty
 	undo      []undoCell[T]
 	undoRec   uint64 // the record that undo belongs to
 	dirtyMark int
@@ -42,6 +43,7 @@ type Cell[T any] struct {
 	val    T
 	has    bool
 	stored bool // the store has, or had, a value for it
+	unread bool // nobody looked
 	dirty  bool
 	prefix uint8
 }
@@ -192,7 +194,7 @@ func (tb *Table[T]) Remove(key []byte) {
 	c := tb.index[string(key)]
 	if c == nil {
 		c = tb.Fresh(key)
-		c.stored = true // as far as is known
+		c.stored, c.unread = true, true // as far as is known
 	}
 	tb.Delete(c)
 }
@@ -216,9 +218,12 @@ func (tb *Table[T]) rollback(record uint64) {
 		return
 	}
 	for _, u := range slices.Backward(tb.undo) {
-		u.c.val, u.c.has, u.c.dirty = u.val, u.has, u.dirty
+		if u.c.val, u.c.has, u.c.dirty = u.val, u.has, u.dirty; u.c.unread && !u.dirty {
+			tb.release(u.c) // its value is again what the store has
+		}
 	}
 	tb.undo, tb.dirty = tb.undo[:0], tb.dirty[:tb.dirtyMark]
+	tb.sorted.cut(len(tb.dirty))
 }
 
 // flush writes the changed cells into the commit and lets go of the deleted ones.
@@ -239,9 +244,10 @@ func (tb *Table[T]) flush(tx *Tx) error {
 		}
 		tx.arena = b
 		tx.writes = append(tx.writes, Write{Key: c.full, Value: b[at:len(b):len(b)]})
-		c.stored = true
+		c.stored, c.unread = true, false
 	}
 	tb.dirty, tb.undo, tb.undoRec = tb.dirty[:0], tb.undo[:0], 0
+	tb.sorted.cut(0)
 	return nil
 }
 

@@ -3,8 +3,6 @@ package stateful
 import (
 	"context"
 	"iter"
-	"slices"
-	"strings"
 )
 
 // Range yields, in byte order of the keys, the cells in [from, to) that have a value, as the
@@ -13,13 +11,12 @@ import (
 func (tb *Table[T]) Range(ctx context.Context, from, to []byte) iter.Seq2[*Cell[T], error] {
 	lo, hi := tb.prefix+string(from), tb.prefix+string(to)
 	return func(yield func(*Cell[T], error) bool) {
-		var own []*Cell[T] // those that the store does not have
-		for _, c := range tb.dirty {
-			if !c.stored && c.has && c.full >= lo && c.full < hi {
+		var own []*Cell[T] // changed ones: the store may not have them
+		for _, i := range tb.sorted.between(len(tb.dirty), func(i int32) string { return tb.dirty[i].full }, lo, hi) {
+			if c := tb.dirty[i]; c.has {
 				own = append(own, c)
 			}
 		}
-		slices.SortFunc(own, func(a, b *Cell[T]) int { return strings.Compare(a.full, b.full) })
 		// flush yields own cells below key, or all.
 		flush := func(key string, all bool) bool {
 			for len(own) > 0 && (all || own[0].full < key) {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -35,8 +34,10 @@ type Tx struct {
 	// tables write theirs at the end.
 	writes  []Write
 	index   map[string]int
+	sorted  byKey // writes
 	arena   []byte
 	indexed int // keys added to the index of what expires
+	marked  int // records without a position that were marked
 	rows    []Row
 	rowLen  int    // bytes of keys and payloads in rows
 	rowMem  []byte // what is left of the piece of memory for them: rows outlive their commit
@@ -84,6 +85,7 @@ func (tx *Tx) rollback() {
 		delete(tx.index, tx.writes[u.at].Key)
 		tx.writes = tx.writes[:u.at]
 	}
+	tx.sorted.cut(len(tx.writes))
 	tx.undo = tx.undo[:0]
 	clear(tx.rows[tx.rowMark:])
 	tx.rows = tx.rows[:tx.rowMark]
@@ -216,20 +218,15 @@ func (tx *Tx) write(key string, value []byte) {
 	tx.writes = append(tx.writes, Write{Key: key, Value: value})
 }
 
-// scan merges the transaction's own writes over the store's entries.
+// scan merges the transaction's own writes over the store's entries. Nothing may be written while
+// it runs.
 func (tx *Tx) scan(ctx context.Context, from, to string) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
-		var own []Write
-		for _, w := range tx.writes {
-			if w.Key >= from && (to == "" || w.Key < to) {
-				own = append(own, w)
-			}
-		}
-		slices.SortFunc(own, func(a, b Write) int { return strings.Compare(a.Key, b.Key) })
+		own := tx.sorted.between(len(tx.writes), func(i int32) string { return tx.writes[i].Key }, from, to)
 		// flush yields own writes below key.
 		flush := func(key string, all bool) bool {
-			for len(own) > 0 && (all || own[0].Key < key) {
-				w := own[0]
+			for len(own) > 0 && (all || tx.writes[own[0]].Key < key) {
+				w := tx.writes[own[0]]
 				own = own[1:]
 				if w.Value != nil && !yield(Entry(w), nil) {
 					return false
@@ -245,7 +242,7 @@ func (tx *Tx) scan(ctx context.Context, from, to string) iter.Seq2[Entry, error]
 			if !flush(e.Key, false) {
 				return
 			}
-			if len(own) > 0 && own[0].Key == e.Key {
+			if len(own) > 0 && tx.writes[own[0]].Key == e.Key {
 				continue // ours is newer, and comes with the next flush
 			}
 			if !yield(e, nil) {
@@ -368,7 +365,7 @@ func ParseOrdered(s string) int64 {
 // full reports whether the commit has reached its limits, with what the sweep will add.
 func (tx *Tx) full() bool {
 	l := &tx.t.p.cfg.Limits
-	n, bytes := len(tx.writes)+len(tx.rows)+2*tx.indexed, len(tx.arena)+tx.rowLen
+	n, bytes := len(tx.writes)+len(tx.rows)+2*tx.indexed+tx.marked, len(tx.arena)+tx.rowLen
 	for _, tb := range tx.t.tables {
 		n += tb.pending()
 	}
@@ -378,7 +375,8 @@ func (tx *Tx) full() bool {
 func (tx *Tx) reset(b buffer) {
 	clear(tx.index)
 	tx.writes, tx.arena = b.writes, b.arena
-	tx.rows, tx.rowLen, tx.indexed = b.rows, 0, 0
+	tx.sorted.cut(0)
+	tx.rows, tx.rowLen, tx.indexed, tx.marked = b.rows, 0, 0, 0
 	tx.now, tx.fault = time.Time{}, nil
 	tx.savepoint(nil) // what interrupts the task before its next record has nothing to undo
 }
