@@ -49,6 +49,9 @@ func (t *Task) commit(ctx context.Context) error {
 	if _, err := t.submit(ctx); err != nil {
 		return err
 	}
+	if err := t.countTimers(ctx); err != nil {
+		return t.breakdown(err)
+	}
 	return t.trimCache(ctx)
 }
 

@@ -63,6 +63,7 @@ type Limits struct {
 	RecordBytes   int           // 1 MiB: a larger record is dead-lettered
 	KeyBytes      int           // 4 KiB, or less where the [KeyLimiter] says so: so is a record with a longer key
 	WindowsPerKey int           // 10,000 open windows of a key: so is a record that would open one more
+	Timers        int           // 10,000,000 timers of a task: so is a record, or a firing, that would set one more
 	Future        time.Duration // 24 h: so is a record whose event time is further beyond its own
 	FutureClamp   bool          // instead, the bound is the event's time
 	FutureByClock bool          // the bound is over the processor's clock, not the record's own time
@@ -115,6 +116,7 @@ func (c Config) withDefaults() Config {
 	}
 	l.KeyBytes = cmp.Or(l.KeyBytes, keyBytes)
 	l.WindowsPerKey = cmp.Or(l.WindowsPerKey, 10_000)
+	l.Timers = cmp.Or(l.Timers, 10_000_000)
 	l.Future = cmp.Or(l.Future, 24*time.Hour)
 	rows := 10_000
 	if b, ok := c.Backend.(CommitLimiter); ok {
@@ -160,6 +162,7 @@ func (c Config) validate() error {
 		{"RecordBytes", int64(c.Limits.RecordBytes)},
 		{"KeyBytes", int64(c.Limits.KeyBytes)},
 		{"WindowsPerKey", int64(c.Limits.WindowsPerKey)},
+		{"Timers", int64(c.Limits.Timers)},
 		{"Future", int64(c.Limits.Future)},
 		{"CommitRows", int64(c.Limits.CommitRows)},
 		{"CommitBytes", int64(c.Limits.CommitBytes)},

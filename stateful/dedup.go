@@ -4,17 +4,32 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 )
 
-// Marks of records without a position are kept in generations of half the time
-// asked for, so that each is remembered at least that long and whole generations can be
-// dropped without an index by time (F4).
-const dedupGenerations = 3
-
+// Marks of records without a position are kept in generations: whole ones are forgotten, without an index by
+// time (F4). One is begun for every half of the time asked for, and where the oldest may have to go, for every half of
+// their number.
 type dedupGen struct {
-	index int64 // time divided by the generation's length
+	index int64 // in the keys of its marks; rises
 	count uint64
+	since int64 // when it began, in milliseconds since 1970 UTC
+	until int64 // when its last mark was made
+}
+
+// unknownTime is that of a generation of which it was not stored.
+const unknownTime = math.MaxInt64
+
+// outlived reports whether every mark of g is older than asked for.
+func (g *dedupGen) outlived(l *Limits, now int64) bool {
+	return g.until != unknownTime && now-g.until > l.DedupFor.Milliseconds()
+}
+
+// full reports whether marks made now begin another generation.
+func (g *dedupGen) full(l *Limits, now int64) bool {
+	return g.since != unknownTime && now-g.since >= max(1, l.DedupFor.Milliseconds()/2) ||
+		l.DedupWeaken && g.count >= max(1, uint64(l.DedupMarks)/2)
 }
 
 // errDedupFull pauses a task whose marks reached their limit: to go on would mean
@@ -56,64 +71,84 @@ func (t *Task) seen(ctx context.Context, tx *Tx, topic, id string) (bool, error)
 	return false, nil
 }
 
-// generation returns that of marks made now.
-func (t *Task) generation(tx *Tx) int64 {
-	return tx.Now().UnixMilli() / max(1, t.p.cfg.Limits.DedupFor.Milliseconds()/(dedupGenerations-1))
-}
-
 // mark remembers the record with the transaction in hand.
 func (t *Task) mark(tx *Tx, topic, id string) error {
-	l, m, gen := &t.p.cfg.Limits, &t.meta, t.generation(tx)
-	if n := len(m.dedup); n == 0 || m.dedup[n-1].index < gen {
-		m.dedup = append(m.dedup, dedupGen{index: gen})
-	}
+	l, m, now := &t.p.cfg.Limits, &t.meta, tx.Now().UnixMilli()
 	var total uint64
-	for _, g := range m.dedup {
-		if g.index > gen-dedupGenerations { // older ones go with the next commits
+	for i := range m.dedup {
+		if g := &m.dedup[i]; !g.outlived(l, now) { // the others go with the next commits
 			total += g.count
 		}
 	}
-	if total >= uint64(l.DedupMarks) {
-		if !l.DedupWeaken {
-			return TaskFault(errDedupFull)
-		}
-		t.dropMarks = true
+	if total >= uint64(l.DedupMarks) && !l.DedupWeaken {
+		return TaskFault(errDedupFull)
+	}
+	n := len(m.dedup)
+	if n == 0 {
+		m.dedup = append(m.dedup, dedupGen{since: now})
+	} else if last := &m.dedup[n-1]; last.full(l, now) {
+		m.dedup = append(m.dedup, dedupGen{index: last.index + 1, since: now})
 	}
 	last := &m.dedup[len(m.dedup)-1]
 	last.count++
+	last.until = now
+	tx.marked++
 	tx.put(t.markKey(last.index, topic, id), []byte{})
 	return nil
 }
 
-// sweepMarks removes a bounded number of marks that are no longer needed.
+// sweepMarks forgets marks, the oldest first: those older than asked for, and with Limits.DedupWeaken those beyond the
+// limit. It forgets as many as the transaction made, and a bounded number more.
 func (t *Task) sweepMarks(ctx context.Context, tx *Tx) error {
-	m := &t.meta
-	if len(m.dedup) == 0 || m.dedup[0].index > t.generation(tx)-dedupGenerations && !t.dropMarks {
+	l, m := &t.p.cfg.Limits, &t.meta
+	if len(m.dedup) == 0 {
 		return nil
 	}
-	return t.sweepOldest(ctx, tx)
-}
-
-func (t *Task) sweepOldest(ctx context.Context, tx *Tx) error {
-	m := &t.meta
-	old := &m.dedup[0]
-	removed := 0
-	from, to := string(appendGeneration(nil, old.index)), string(appendGeneration(nil, old.index+1))
-	for e, err := range t.store.Scan(ctx, from, to) {
+	now, total := tx.Now().UnixMilli(), 0
+	for i := range m.dedup {
+		g := &m.dedup[i]
+		g.since, g.until = min(g.since, now), min(g.until, now) // it was not stored, or the clock went back
+		total += int(g.count)
+	}
+	for room := sweepPerCommit + tx.marked; room > 0 && len(m.dedup) > 0; {
+		g, n := &m.dedup[0], room
+		if !g.outlived(l, now) {
+			if !l.DedupWeaken || total <= l.DedupMarks {
+				return nil
+			}
+			n = min(n, total-l.DedupMarks)
+		}
+		forgot, last, err := t.forgetMarks(ctx, tx, g, n)
 		if err != nil {
 			return TaskFault(fmt.Errorf("sweep marks: %w", err))
 		}
-		tx.del(e.Key)
-		old.count = max(old.count, 1) - 1
-		if removed++; removed >= sweepPerCommit {
-			return nil
+		if total, room = total-forgot, room-forgot; last {
+			total -= int(g.count)
+			m.dedup = m.dedup[1:]
 		}
 	}
-	t.dropMarks = false
-	if len(m.dedup) > 1 {
-		m.dedup = m.dedup[1:]
-	}
 	return nil
+}
+
+// forgetMarks forgets at most n marks of g and reports whether they were the last.
+func (t *Task) forgetMarks(ctx context.Context, tx *Tx, g *dedupGen, n int) (forgot int, last bool, err error) {
+	keys := make([]string, 0, n)
+	from, to := string(appendGeneration(nil, g.index)), string(appendGeneration(nil, g.index+1))
+	last = true
+	for e, err := range tx.scan(ctx, from, to) {
+		if err != nil {
+			return 0, false, err
+		}
+		if last = len(keys) < n; !last {
+			break
+		}
+		keys = append(keys, e.Key)
+	}
+	for _, k := range keys {
+		tx.del(k)
+	}
+	g.count -= min(g.count, uint64(len(keys)))
+	return len(keys), last, nil
 }
 
 // sweepPerCommit bounds what one commit tidies up.

@@ -73,8 +73,7 @@ func (t *Task) fireOne(ctx context.Context, pol *Policy, f Firing) error {
 func (t *Task) fireTimer(ctx context.Context, pol *Policy, timer Timer) error {
 	key := timerKey(timer)
 	drop := func() error {
-		t.tx.del(key)
-		t.timersOf(timer.Kind).drop(key)
+		t.dropTimer(timer.Kind, key)
 		return nil
 	}
 	return t.firing(ctx, pol, Firing{Time: timer.Time, Kind: uint8(timer.Kind), Key: timer.Key},
@@ -150,6 +149,10 @@ func (t *Task) nextEventTimer(ctx context.Context, wm int64) (Timer, bool, error
 // findTimers learns, when the task is opened, which timers there are.
 func (t *Task) findTimers(ctx context.Context) error {
 	t.forgetTimers()
+	t.counted = false
+	if err := t.countTimers(ctx); err != nil {
+		return err
+	}
 	t.nextTimer = math.MaxInt64
 	timer, ok, err := t.firstTimer(ctx, EventTime)
 	if err != nil {

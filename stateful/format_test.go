@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -34,7 +35,8 @@ var (
 			{topic: "other", maxTime: math.MinInt64},
 		},
 		published: map[string]Published{"b": {Seq: 2, Trim: 2}, "a": {Seq: 299, Trim: 299}},
-		dedup:     []dedupGen{{index: 20000, count: 3}, {index: 20001, count: 0}},
+		dedup:     []dedupGen{{index: 20000, count: 3, since: 1000, until: 1500}, {index: 20001, since: 2000, until: 2000}},
+		timers:    300,
 	}
 	metaOfSilence = meta{ // what version 2 added
 		incarnation: 1, nextRow: 1, watermark: 50, advanced: 9, fired: noFiring, flushing: true,
@@ -59,6 +61,15 @@ var (
 	aSchema       = []SchemaPart{{Name: "values", Kind: "fields", Version: 3}, {Name: "values/n", Kind: "integer", Version: 3}, {Name: "windows", Kind: "tumbling 1m0s offset 0s"}}
 	aHandle       = Prepared{Sink: "bank", Seq: 258, Handle: []byte{0, 1, 255}}
 )
+
+// before4 is m without what version 4 added.
+func before4(m meta) meta {
+	m.timers, m.dedup = -1, slices.Clone(m.dedup)
+	for i := range m.dedup {
+		m.dedup[i].since, m.dedup[i].until = unknownTime, unknownTime
+	}
+	return m
+}
 
 func goldens(t *testing.T) []golden {
 	metaIs := func(want meta) func(*testing.T, Entry) {
@@ -108,15 +119,19 @@ func goldens(t *testing.T) []golden {
 			err := lastingTable.decode(c, e.Value)
 			same(t, err, fmt.Sprint(parseMapKey[int](afterPart(c.Key(), "ana")), c.val), "-2 {5 -7 -7}")
 		}},
-		{"v1-meta", Entry{}, metaIs(metaWithAll)},
-		{"v1-meta-new", Entry{}, metaIs(metaOfANewTask)},
-		{"v2-meta", Entry{}, metaIs(metaWithAll)},
-		{"v2-meta-new", Entry{}, metaIs(metaOfANewTask)},
-		{"v2-meta-silence", Entry{}, metaIs(metaOfSilence)},
-		{"v3-meta", Entry{spaceMeta, metaWithAll.append(nil)}, metaIs(metaWithAll)},
-		{"v3-meta-new", Entry{spaceMeta, metaOfANewTask.append(nil)}, metaIs(metaOfANewTask)},
-		{"v3-meta-silence", Entry{spaceMeta, metaOfSilence.append(nil)}, metaIs(metaOfSilence)},
-		{"v3-meta-kept", Entry{spaceMeta, metaOfKeptRows.append(nil)}, metaIs(metaOfKeptRows)},
+		{"v1-meta", Entry{}, metaIs(before4(metaWithAll))},
+		{"v1-meta-new", Entry{}, metaIs(before4(metaOfANewTask))},
+		{"v2-meta", Entry{}, metaIs(before4(metaWithAll))},
+		{"v2-meta-new", Entry{}, metaIs(before4(metaOfANewTask))},
+		{"v2-meta-silence", Entry{}, metaIs(before4(metaOfSilence))},
+		{"v3-meta", Entry{}, metaIs(before4(metaWithAll))},
+		{"v3-meta-new", Entry{}, metaIs(before4(metaOfANewTask))},
+		{"v3-meta-silence", Entry{}, metaIs(before4(metaOfSilence))},
+		{"v3-meta-kept", Entry{}, metaIs(before4(metaOfKeptRows))},
+		{"v4-meta", Entry{spaceMeta, metaWithAll.append(nil)}, metaIs(metaWithAll)},
+		{"v4-meta-new", Entry{spaceMeta, metaOfANewTask.append(nil)}, metaIs(metaOfANewTask)},
+		{"v4-meta-silence", Entry{spaceMeta, metaOfSilence.append(nil)}, metaIs(metaOfSilence)},
+		{"v4-meta-kept", Entry{spaceMeta, metaOfKeptRows.append(nil)}, metaIs(metaOfKeptRows)},
 		{"v1-row", Entry{}, rowIs(rowWithAll)},
 		{"v1-row-little", Entry{}, rowIs(rowWithLittle)},
 		{"v2-row", Entry{rowKey(258), appendRow(nil, &rowWithAll)}, rowIs(rowWithAll)},
@@ -183,7 +198,7 @@ func TestOldEntriesOfTasksStillOpen(t *testing.T) {
 }
 
 func TestNewerEntriesOfTasksAreRefused(t *testing.T) {
-	for _, v := range []byte{0, 4, 255} {
+	for _, v := range []byte{0, 5, 255} {
 		m := metaWithAll.append(nil)
 		m[0] = v
 		_, errMeta := parseMeta(m)

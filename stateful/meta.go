@@ -23,6 +23,7 @@ type meta struct {
 	inputs      []inputMeta
 	published   map[string]Published // by sink
 	dedup       []dedupGen
+	timers      int64 // how many there are, or more; negative: not known
 }
 
 type inputMeta struct {
@@ -32,8 +33,9 @@ type inputMeta struct {
 	state   window.InputState
 }
 
-// metaVersion 1 had neither flags nor states of inputs, 1 and 2 kept no published rows.
-const metaVersion = 3
+// metaVersion 1 had neither flags nor states of inputs, 1 and 2 kept no published rows, 1 to 3 counted no timers and
+// did not say when marks were made.
+const metaVersion = 4
 
 const flagFlushing = 1
 
@@ -75,8 +77,10 @@ func (m *meta) append(b []byte) []byte {
 	for _, g := range m.dedup {
 		b = binary.AppendVarint(b, g.index)
 		b = binary.AppendUvarint(b, g.count)
+		b = binary.AppendVarint(b, g.since)
+		b = binary.AppendVarint(b, g.until)
 	}
-	return b
+	return binary.AppendVarint(b, m.timers)
 }
 
 func sortedKeys[V any](m map[string]V) []string {
@@ -223,7 +227,13 @@ func parseMeta(b []byte) (meta, error) {
 	}
 	m.dedup = make([]dedupGen, r.count(2))
 	for i := range m.dedup {
-		m.dedup[i] = dedupGen{index: r.varint(), count: r.uvarint()}
+		m.dedup[i] = dedupGen{index: r.varint(), count: r.uvarint(), since: unknownTime, until: unknownTime}
+		if v > 3 {
+			m.dedup[i].since, m.dedup[i].until = r.varint(), r.varint()
+		}
+	}
+	if m.timers = -1; v > 3 {
+		m.timers = r.varint()
 	}
 	return m, r.end("the task's own entry")
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -95,19 +96,186 @@ func TestMarksAreRememberedForTheTimeAskedAndNotForEver(t *testing.T) {
 		now = now.Add(time.Minute)
 		send(fmt.Sprint("later", i))
 	}
-	marks := 0
+	if marks := r.marks(); marks > 120 {
+		t.Errorf("%d marks are stored after four hours of one a minute, want those of 1 to 2 hours", marks)
+	}
+}
+
+// marks counts those that are stored. The processor made before is fenced by it.
+func (r *rig) marks() int {
+	r.t.Helper()
+	n := 0
+	store, _, err := r.cfg.Backend.Open(r.t.Context(), stateful.TaskID{App: "test", Handler: "sums"})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, err := range store.Scan(r.t.Context(), "d", "e") {
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		n++
+	}
+	return n
+}
+
+// A mark lasts as long as is asked for now, whatever was asked for when it was made.
+func TestMarksOutliveAChangeOfTheirTime(t *testing.T) {
+	for _, tt := range []struct{ from, to time.Duration }{
+		{24 * time.Hour, time.Hour}, {time.Hour, 24 * time.Hour}, {time.Hour, time.Hour}, {5 * time.Hour, 3 * time.Hour},
+	} {
+		t.Run(fmt.Sprintf("from %v to %v", tt.from, tt.to), func(t *testing.T) {
+			const every = 20 * time.Minute
+			now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+			r := newRig(t, sums(), func(c *stateful.Config) {
+				c.Now = func() time.Time { return now }
+				c.Limits.DedupFor = tt.from
+			})
+			last := min(tt.from, tt.to)
+			var sent []time.Time
+			live := func(d time.Duration) {
+				t.Helper()
+				for range d / every {
+					now = now.Add(every)
+					sent = append(sent, now)
+					for _, at := range sent {
+						if now.Sub(at) > last {
+							continue
+						}
+						if err := r.process(marked(at.String(), "a 1")); err != nil {
+							t.Fatal(err)
+						}
+					}
+					if n := len(r.sink.all()); n != len(sent) {
+						t.Fatalf("%d outputs of %d records: a redelivery counted", n, len(sent))
+					}
+				}
+			}
+			live(3 * tt.from)
+			r.cfg.Limits.DedupFor = tt.to
+			r.restart()
+			live(3 * tt.to)
+			if n, most := r.marks(), int(2*tt.to/every); n > most {
+				t.Errorf("%d marks are stored, want at most the %d of twice the time", n, most)
+			}
+		})
+	}
+}
+
+// Whatever the clock does: a mark is not kept for longer than the time asked for, from when the clock is right again.
+func TestMarksOfTheFutureGrowOld(t *testing.T) {
+	now := time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)
+	r := newRig(t, sums(), func(c *stateful.Config) {
+		c.Now = func() time.Time { return now }
+		c.Limits.DedupFor = time.Hour
+	})
+	send := func(id string) {
+		t.Helper()
+		if err := r.process(marked(id, "a 1")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	send("future")
+	now = now.Add(-365 * 24 * time.Hour)
+	for i := range 60 {
+		send("future")
+		send(fmt.Sprint(i))
+		now = now.Add(time.Minute)
+	}
+	if n := len(r.sink.all()); n != 61 {
+		t.Errorf("there are %d outputs, want 61", n)
+	}
+	for i := range 180 {
+		send(fmt.Sprint("later", i))
+		now = now.Add(time.Minute)
+	}
+	if n := r.marks(); n > 120 {
+		t.Errorf("%d marks are stored after four hours of one a minute, want those of 1 to 2 hours", n)
+	}
+}
+
+// Marks of a version that did not store when they were made count as made now.
+func TestMarksOfOldVersionsGrowOld(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	h := &adder{name: "sums", inputs: []string{"in", "other"}, to: "out"}
+	r := newRig(t, h, func(c *stateful.Config) {
+		c.Now = func() time.Time { return now }
+		c.Limits.DedupFor, c.Incarnation = time.Hour, 2
+	})
 	store, _, err := r.cfg.Backend.Open(t.Context(), stateful.TaskID{App: "test", Handler: "sums"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, err := range store.Scan(t.Context(), "d", "e") {
+	old := stateful.Commit{Seq: 1}
+	for _, name := range []string{"v3-meta", "v1-mark"} {
+		b, err := os.ReadFile("testdata/task/" + name + ".golden")
 		if err != nil {
 			t.Fatal(err)
 		}
-		marks++
+		var key, value []byte
+		if _, err := fmt.Sscanf(string(b)+"\n", "%x\n%x\n", &key, &value); err != nil && len(key) == 0 {
+			t.Fatal(err)
+		}
+		old.Writes = append(old.Writes, stateful.Write{Key: string(key), Value: append([]byte{}, value...)})
 	}
-	if marks > 120 {
-		t.Errorf("%d marks are stored after four hours of one a minute, want those of 1 to 2 hours", marks)
+	if err := store.Submit(t.Context(), old).Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for range 6 { // the hour since the task was opened
+		for _, id := range []string{"id-1", now.String()} {
+			if err := r.process(marked(id, "a 1")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		now = now.Add(10 * time.Minute)
+		r.restart()
+	}
+	if n := len(r.sink.all()); n != 6 {
+		t.Errorf("there are %d outputs, want 6: the old mark was forgotten", n)
+	}
+	for range 12 {
+		now = now.Add(10 * time.Minute)
+		if err := r.process(marked(now.String(), "a 1")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.process(marked("id-1", "a 1")); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(r.sink.all()); n != 19 {
+		t.Errorf("there are %d outputs, want 19: the old mark is still there", n)
+	}
+}
+
+// F4: with DedupWeaken the oldest marks are forgotten first, and no more than the limit asks for.
+func TestTheOldestMarksAreForgottenFirst(t *testing.T) {
+	const limit = 10
+	for _, size := range []int{1, 3, 40} {
+		t.Run(fmt.Sprintf("batches of %d", size), func(t *testing.T) {
+			r := newRig(t, sums(), func(c *stateful.Config) { c.Limits.DedupMarks, c.Limits.DedupWeaken = limit, true })
+			var ids []string
+			for n := range 200 / size {
+				b := stateful.Batch{Partition: stateful.Partition{Topic: "in"}}
+				for i := range size {
+					id := fmt.Sprint((n*size+i)*7919%997) // in no order
+					ids = append(ids, id)
+					b.Records = append(b.Records, stateful.Record{ID: id, Value: []byte("a 1"), Time: stateful.NoTime})
+				}
+				if err := r.process(b); err != nil {
+					t.Fatal(err)
+				}
+				for _, id := range ids[max(0, len(ids)-limit/2):] { // the newest generations have these
+					if err := r.process(marked(id, "a 1")); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if got := len(r.sink.all()); got != len(ids) {
+					t.Fatalf("%d outputs of %d records: a current mark was forgotten before an old one", got, len(ids))
+				}
+			}
+			if n := r.marks(); n != limit {
+				t.Errorf("%d marks are stored, want %d", n, limit)
+			}
+		})
 	}
 }
 

@@ -356,7 +356,7 @@ func TestDefaultsOfLimits(t *testing.T) {
 	r := newRig(t, limited{got: &got})
 	r.send("1")
 	want := stateful.Limits{
-		RecordBytes: 1 << 20, KeyBytes: 4 << 10, WindowsPerKey: 10_000, Future: 24 * time.Hour,
+		RecordBytes: 1 << 20, KeyBytes: 4 << 10, WindowsPerKey: 10_000, Timers: 10_000_000, Future: 24 * time.Hour,
 		CommitRows: 10_000, CommitBytes: 4 << 20, OutboxRows: 100_000, OutboxBytes: 256 << 20,
 		DedupFor: 24 * time.Hour, DedupMarks: 1_000_000, SweepEntries: 100, SweepEvery: time.Minute, CachedEntries: 1_000_000,
 	}

@@ -31,7 +31,7 @@ func (t *Task) run(ctx context.Context, b *Batch) (f *flight, err error) {
 }
 
 func (t *Task) once(ctx context.Context, pol *Policy, b *Batch) (_ *flight, err error) {
-	t.tx.now = time.Time{} // a transaction that had nothing to commit is used again
+	t.tx.ctx, t.tx.now = ctx, time.Time{} // a transaction that had nothing to commit is used again
 	if t.advancing || t.overdue() {
 		if err := t.advance(ctx, pol); err != nil {
 			return nil, t.abort(err)

@@ -2,6 +2,7 @@ package stateful
 
 import (
 	"context"
+	"fmt"
 	"slices"
 )
 
@@ -9,6 +10,7 @@ import (
 type taskTimers struct {
 	nextTimer int64 // earliest event-time timer, or earlier
 	timers    [2]timerQueue
+	counted   bool // meta.timers is how many there are, no more
 }
 
 // timerQueue holds the first timers of one kind, as the transaction sees them. It is read in
@@ -54,6 +56,55 @@ func (t *Task) readTimers(ctx context.Context, kind TimerKind, q *timerQueue) er
 	}
 	q.all = true
 	return nil
+}
+
+// Timers are limited (F4), and most tasks have far fewer. So their number is only known as an upper bound: whether one that is
+// set was there before, or one that is deleted, is not read where it is not known. Once the bound comes near the limit
+// they are counted, and from then on it is read.
+
+// countTimers counts the timers when their number may be near the limit. No record is in hand.
+func (t *Task) countTimers(ctx context.Context) error {
+	l, m := &t.p.cfg.Limits, &t.meta
+	if t.counted || m.timers >= 0 && m.timers+2*int64(l.CommitRows) < int64(l.Timers) {
+		return nil
+	}
+	m.timers = 0
+	for _, err := range t.tx.scan(ctx, spaceTimer, after(spaceTimer)) {
+		if err != nil {
+			return err
+		}
+		m.timers++
+	}
+	t.counted = true
+	return nil
+}
+
+// hasTimer reports whether a timer is surely set.
+func (t *Task) hasTimer(q *timerQueue, key string) bool {
+	if q.all || key < q.upTo {
+		_, found := slices.BinarySearch(q.keys, key)
+		return found
+	}
+	if !t.counted {
+		return false
+	}
+	v, err := t.tx.get(t.tx.ctx, key)
+	return err == nil && v != nil // an error is the task's, see Tx.faulty
+}
+
+// dropTimer takes away a timer that fired or is no longer wanted.
+func (t *Task) dropTimer(kind TimerKind, key string) {
+	q := t.timersOf(kind)
+	if t.hasTimer(q, key) {
+		t.meta.timers--
+	}
+	t.tx.del(key)
+	q.drop(key)
+}
+
+// errTimers refuses a timer beyond the limit.
+func (t *Task) errTimers() error {
+	return Permanent(fmt.Errorf("set timer: the task has %d timers already: delete those no longer needed, or raise Limits.Timers", t.meta.timers))
 }
 
 // set takes note of a timer that was set.

@@ -47,13 +47,15 @@ type Tx struct {
 	undo      []undoWrite
 	rowMark   int
 	timerMark int64 // Task.nextTimer at the savepoint
+	timers    int64 // meta.timers then
 	rec       *Record
 	observed  bool
 	eventTime int64
 	firing    int64 // time of the firing or event-time timer in hand, else NoTime
 
-	wanted [1]string // memory for the key of a lookup
-	keyMem []byte    // and for the keys of rows
+	ctx    context.Context // of the batch
+	wanted [1]string       // memory for the key of a lookup
+	keyMem []byte          // and for the keys of rows
 
 	now   time.Time // sampled once
 	fault error     // of the store, whatever the handler made of it
@@ -70,7 +72,7 @@ func (tx *Tx) savepoint(rec *Record) {
 	tx.record++
 	tx.undo = tx.undo[:0]
 	tx.rowMark = len(tx.rows)
-	tx.timerMark = tx.t.nextTimer
+	tx.timerMark, tx.timers = tx.t.nextTimer, tx.t.meta.timers
 	tx.rec = rec
 	tx.observed, tx.firing = false, NoTime
 }
@@ -89,7 +91,7 @@ func (tx *Tx) rollback() {
 	tx.undo = tx.undo[:0]
 	clear(tx.rows[tx.rowMark:])
 	tx.rows = tx.rows[:tx.rowMark]
-	tx.t.nextTimer = tx.timerMark
+	tx.t.nextTimer, tx.t.meta.timers = tx.timerMark, tx.timers
 	tx.t.forgetTimers()
 	tx.observed = false
 	for _, tb := range tx.t.tables {
@@ -296,7 +298,8 @@ func (tx *Tx) rowMemory(n int) []byte {
 	return mem
 }
 
-// SetTimer registers a timer; setting the same one again changes nothing (T7).
+// SetTimer registers a timer; setting the same one again changes nothing (T7). One more than Limits.Timers is a
+// permanent error (F4).
 func (tx *Tx) SetTimer(t Timer) error {
 	if t.Kind != EventTime && t.Kind != ProcessingTime {
 		return Permanent(errors.New("set timer: Kind must be EventTime or ProcessingTime"))
@@ -304,9 +307,15 @@ func (tx *Tx) SetTimer(t Timer) error {
 	if _, ok := tx.t.inst.(TimerHandler); !ok {
 		return Permanent(fmt.Errorf("set timer: handler %q has no OnTimer", tx.t.id.Handler))
 	}
-	key := timerKey(t)
+	key, q := timerKey(t), tx.t.timersOf(t.Kind)
+	if !tx.t.hasTimer(q, key) {
+		if tx.t.meta.timers >= int64(tx.t.p.cfg.Limits.Timers) {
+			return tx.t.errTimers()
+		}
+		tx.t.meta.timers++
+	}
 	tx.put(key, []byte{})
-	tx.t.timersOf(t.Kind).set(key)
+	q.set(key)
 	if t.Kind == EventTime {
 		tx.t.nextTimer = min(tx.t.nextTimer, t.Time)
 	}
@@ -318,9 +327,7 @@ func (tx *Tx) DeleteTimer(t Timer) {
 	if t.Kind != EventTime && t.Kind != ProcessingTime {
 		return // SetTimer refuses it, so there is none
 	}
-	key := timerKey(t)
-	tx.del(key)
-	tx.t.timersOf(t.Kind).drop(key)
+	tx.t.dropTimer(t.Kind, timerKey(t))
 }
 
 // Timers are ordered by kind, then time, then namespace and key.
