@@ -256,7 +256,7 @@ func TestTheOldestMarksAreForgottenFirst(t *testing.T) {
 			for n := range 200 / size {
 				b := stateful.Batch{Partition: stateful.Partition{Topic: "in"}}
 				for i := range size {
-					id := fmt.Sprint((n*size+i)*7919%997) // in no order
+					id := fmt.Sprint((n*size + i) * 7919 % 997) // in no order
 					ids = append(ids, id)
 					b.Records = append(b.Records, stateful.Record{ID: id, Value: []byte("a 1"), Time: stateful.NoTime})
 				}

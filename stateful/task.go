@@ -54,7 +54,7 @@ type Task struct {
 	seq       uint64
 	stored    stored // rows in the store, until trimmed
 	progress  uint64 // of the outbox, when rows were last trimmed
-	failures  int // in a row, for the back-off
+	failures  int    // in a row, for the back-off
 	attempts  attempts
 	gaps      int    // batches in a row that began above the position
 	stuck     bool   // Ready says that a record or firing holds it up

@@ -50,6 +50,16 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	t.Logf("%d rounds, %d kills, %d folders verified", rounds, kills, looks)
 }
 
+// A life whose input was loaded by an earlier one may end before its loader has repeated the last events: that is no failure.
+func TestALoaderThatIsLateIsNoFailure(t *testing.T) {
+	l := verify.Life{Dir: filepath.Join(t.TempDir(), "data"), Partitions: 1, Records: 500, Batch: 100}
+	for _, l.Sabotage = range []string{"", verify.LoadLate} {
+		if ended, err := life(t, l, nil); !ended || err != nil {
+			t.Fatalf("%q: ended: %v, %v", l.Sabotage, ended, err)
+		}
+	}
+}
+
 // round is the life of one folder.
 type round struct {
 	t     *testing.T

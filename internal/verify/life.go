@@ -24,7 +24,7 @@ type Life struct {
 	Records    uint64 // then the input is sealed
 	Batch      int    // records of an envelope
 	CommitRows int    // of a commit, 0 for the default
-	Sabotage   string // a fault to plant with the event Victim, see LoseFromState and others
+	Sabotage   string // a fault to plant with the event Victim, see LoseFromState and others; or LoadLate
 }
 
 // Victim is the sequence of the event that a fault is planted with.
@@ -38,6 +38,9 @@ const (
 	LoseFromWindow = "lose from window"
 	DoubleInWindow = "count twice in window"
 )
+
+// LoadLate has the loader begin once everything is processed, as it may when an earlier life has loaded it all. It is no fault.
+const LoadLate = "load late"
 
 // StateDir is the folder of the state's database.
 func (l *Life) StateDir() string {

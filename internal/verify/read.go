@@ -158,7 +158,7 @@ func readTask(db *pebble.DB, handler string, partition int, t *Task, ledger map[
 // parse reads a task's own entry.
 func (t *Task) parse(v []byte) error {
 	c := &cursor{b: v}
-	if n := c.byte(); n != 3 {
+	if n := c.byte(); n != 4 {
 		return fmt.Errorf("a task's own entry has version %d", n)
 	}
 	c.uvarint() // incarnation

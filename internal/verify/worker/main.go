@@ -106,7 +106,11 @@ func (w *worker) work(ctx context.Context, ready func()) (err error) {
 	}()
 	err = proc.Run(ctx, router)
 	done()
-	return errors.Join(err, <-loading)
+	loaded := <-loading
+	if errors.Is(loaded, context.Canceled) {
+		loaded = nil // all was there and processed while it still repeated the last events; or err says why not
+	}
+	return errors.Join(err, loaded)
 }
 
 // load appends what is not there yet.
@@ -114,6 +118,9 @@ func (w *worker) load(ctx context.Context, log *embedded.Log) error {
 	p, err := log.NewProducer(ctx, "loader")
 	if err != nil {
 		return err
+	}
+	if w.Sabotage == verify.LoadLate {
+		<-ctx.Done()
 	}
 	// It begins somewhat before the end, as a loader does that reads its input again.
 	seq := p.Sequence() - min(p.Sequence(), 100) + 1
