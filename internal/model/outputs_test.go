@@ -51,11 +51,11 @@ func (p *player) got() (out []string) {
 	records := p.d.Records("lists")
 	for i, r := range handlerstest.Results[string](p.d, "lists") {
 		o := model.Output{
-			Key: r.Key, Start: r.Window.Start.UnixMilli(), End: r.Window.End.UnixMilli(),
+			Key: p.letter(r.Key), Start: r.Window.Start.UnixMilli(), End: r.Window.End.UnixMilli(),
 			Value: p.plain(r.Value), Pane: r.Pane, Flushed: r.Flushed,
 		}
 		rec := records[i]
-		if string(rec.Key) != r.Key || rec.Time != o.End-1 {
+		if string(rec.Key) != p.real(o.Key) || rec.Time != o.End-1 {
 			p.t.Fatalf("%v is published with the key %q and the time %d", o, rec.Key, rec.Time)
 		}
 		if other, twice := given[r.ID]; twice || r.ID == "" {
@@ -70,7 +70,7 @@ func (p *player) got() (out []string) {
 			}
 			taken[r.Retract] = true
 		}
-		part := p.partition(r.Key)
+		part := p.partition(o.Key)
 		results[part] = append(results[part], o.String())
 	}
 	for _, rec := range p.d.Records("late") {

@@ -131,7 +131,7 @@ func (s script) handler() stateful.Handler {
 	p := s.spec
 	w := handlers.Window[model.Event, string]{
 		Name: "lists", From: topic(0), To: "lists", LateTo: "late",
-		Key:             func(e model.Event) string { return e.Key },
+		Key:             func(e model.Event) string { return s.real(e.Key) },
 		Time:            func(e model.Event) time.Time { return epoch.Add(time.Duration(e.Time) * ms) },
 		Windows:         s.windows(),
 		MaxDelay:        time.Duration(p.MaxDelay) * ms,
@@ -213,7 +213,6 @@ func play(t handlerstest.T, s script) (got, want []string) {
 		handlerstest.InBatchesOf(s.batch), handlerstest.Configure(func(c *stateful.Config) {
 			c.Limits.CommitRows, c.Limits.CachedEntries = s.rows, s.cells
 		}))
-	defer p.d.Close()
 	for i := range s.partitions {
 		p.models = append(p.models, model.New(s.spec))
 		p.had = append(p.had, make([]bool, s.spec.Inputs))
@@ -227,7 +226,33 @@ func play(t handlerstest.T, s script) (got, want []string) {
 	for _, st := range s.steps {
 		p.step(st)
 	}
+	p.d.Close()
+	for i := range s.partitions {
+		p.nothingIsLeft(backend, stateful.TaskID{App: "kit", Handler: "lists", Partition: int32(i)})
+	}
 	return p.got(), p.want()
+}
+
+// nothingIsLeft checks that of windows that are all gone only what describes them is stored.
+func (p *player) nothingIsLeft(b stateful.Backend, id stateful.TaskID) {
+	store, _, err := b.Open(context.Background(), id)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for e, err := range store.Scan(context.Background(), "", "") {
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		switch {
+		case e.Key[0] != 's' && e.Key[0] != 't': // of no table, and no timer
+		case strings.HasPrefix(e.Key, "sa\x00"), e.Key == "sc\x00open": // what the windows are, and how many sessions are open
+		default:
+			p.t.Fatalf("%q is left in the store of %v, of the script\n%v", e.Key, id, p.script)
+		}
+	}
+	if err := store.Close(); err != nil {
+		p.t.Fatal(err)
+	}
 }
 
 // each does something to all models.

@@ -2,6 +2,7 @@ package model_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"pgregory.net/rapid"
@@ -36,8 +37,9 @@ type script struct {
 	merge      bool // there is a Merge
 	pebble     bool
 	partitions int
-	rows       int // of a commit
-	cells      int // decoded entries that may be in memory
+	odd        bool // keys that are hard to tell apart
+	rows       int  // of a commit
+	cells      int  // decoded entries that may be in memory
 	batch      int
 	steps      []step
 }
@@ -54,6 +56,7 @@ func (s script) String() string {
 	option(s.merge && s.spec.Kind != model.Session, "with a Merge")
 	option(s.pebble, "on pebble")
 	option(s.partitions > 1, "on %d partitions", s.partitions)
+	option(s.odd, "keys %q", oddKeys)
 	option(s.rows > 0, "commits of %d rows", s.rows)
 	option(s.cells > 0, "%d entries in memory", s.cells)
 	option(s.batch > 0, "batches of %d", s.batch)
@@ -93,7 +96,26 @@ func named(e model.Event) string {
 	return s
 }
 
-var keys = []string{"a", "b", "c"}
+var (
+	keys    = []string{"a", "b", "c"}
+	oddKeys = []string{"", "\x00", "\x00\x00"}
+)
+
+// real is the key that the engine has for one of the script.
+func (s script) real(key string) string {
+	if s.odd {
+		return oddKeys[key[0]-'a']
+	}
+	return key
+}
+
+// letter is the key of the script.
+func (s script) letter(real string) string {
+	if s.odd {
+		return keys[slices.Index(oddKeys, real)]
+	}
+	return real
+}
 
 // partition is where the events of a key are.
 func (s script) partition(key string) int { return int(key[0]-'a') % s.partitions }
@@ -103,7 +125,7 @@ func scripts() *rapid.Generator[script] {
 	return rapid.Custom(func(t *rapid.T) script {
 		s := script{spec: specs().Draw(t, "spec")}
 		// Small choices are drawn together: a draw costs more than what is made of it.
-		luck := rapid.IntRange(0, 2*16*6*4*4*4-1).Draw(t, "luck")
+		luck := rapid.IntRange(0, 2*16*6*4*4*4*4-1).Draw(t, "luck")
 		pick := func(n int) int {
 			v := luck % n
 			luck /= n
@@ -112,6 +134,7 @@ func scripts() *rapid.Generator[script] {
 		s.merge = s.spec.Kind == model.Session || pick(2) == 1
 		s.pebble = pick(16) == 15
 		s.partitions = max(1, pick(6)-2)
+		s.odd = pick(4) == 3
 		s.rows = []int{0, 1, 2, 5}[pick(4)]
 		s.cells = []int{0, 1, 3, 9}[pick(4)]
 		s.batch = []int{0, 1, 3, 4}[pick(4)]
