@@ -26,6 +26,7 @@ type sample struct {
 func sampleTime(s sample) time.Time      { return time.UnixMilli(s.At) }
 func sampleWord(s sample) string         { return s.Word }
 func sampleValue(s sample) float64       { return s.Value }
+func sampleAt(s sample) float64          { return float64(s.At) }
 func longer(a, b string) (string, error) { return a + b, nil }
 
 func samples(rng *rand.Rand, n int) []sample {
@@ -165,6 +166,10 @@ func TestAggregateLaws(t *testing.T) {
 		"top, by word":     laws[[]string]{handlers.TopK(5, sampleWord, func(a, b string) int { return cmp.Compare(len(a), len(b)) }), false, 100},
 		"list":             laws[handlers.Items[string]]{handlers.List(500, sampleWord), false, 500},
 		"reduce":           laws[handlers.Reduced[string]]{handlers.Reduce(sampleWord, longer), false, 100},
+		"all, numbers": laws[handlers.Values]{handlers.All(
+			handlers.Count[sample](), handlers.Sum(sampleAt), handlers.Mean(sampleAt), handlers.Min(sampleAt),
+			handlers.Max(func(s sample) float64 { return -sampleAt(s) }),
+		), true, 100},
 		"all": laws[handlers.Values]{handlers.All(
 			handlers.DistinctCount(sampleWord), handlers.Quantiles(sampleValue, 0.05), handlers.First(sampleTime, sampleWord),
 			handlers.Count[sample](), top, handlers.List(500, sampleWord), handlers.Reduce(sampleWord, longer),
@@ -182,6 +187,7 @@ func TestMoreAggregates(t *testing.T) {
 	numbers := []float64{4, -2, 7, 0, 7}
 	text := func(n float64) string { return fmt.Sprint(n) }
 	at := func(n float64) time.Time { return time.UnixMilli(1000 - int64(n)) }
+	noon := func(float64) time.Time { return time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC) }
 	for _, tt := range []struct {
 		name string
 		got  func(*testing.T) string
@@ -194,12 +200,18 @@ func TestMoreAggregates(t *testing.T) {
 		}, `{"count":5,"min":10.07469668951132`},
 		{"first", func(t *testing.T) string { _, s := folded(t, handlers.First(at, text), numbers...); return s }, `{"at":"1970-01-01T00:00:00.993Z","value":"7"}`},
 		{"last", func(t *testing.T) string { _, s := folded(t, handlers.Last(at, text), numbers...); return s }, `{"at":"1970-01-01T00:00:01.002Z","value":"-2"}`},
+		{"first of some at one time", func(t *testing.T) string { _, s := folded(t, handlers.First(noon, text), numbers...); return s }, `{"at":"2026-01-01T12:00:00Z","value":"4"}`},
+		{"last of some at one time", func(t *testing.T) string { _, s := folded(t, handlers.Last(noon, text), 1, 2, 3); return s }, `{"at":"2026-01-01T12:00:00Z","value":"3"}`},
 		{"top", func(t *testing.T) string {
 			_, s := folded(t, handlers.TopK(3, number, cmp.Compare[float64]), numbers...)
 			return s
 		}, `[7,7,4]`},
 		{"list", func(t *testing.T) string { _, s := folded(t, handlers.List(10, text), numbers...); return s }, `["4","-2","7","0","7"]`},
 		{"reduce", func(t *testing.T) string { _, s := folded(t, handlers.Reduce(text, longer), numbers...); return s }, `{"value":"4-2707","count":5}`},
+		{"reduce, begun with the first event", func(t *testing.T) string {
+			_, s := folded(t, handlers.Reduce(number, func(a, b float64) (float64, error) { return a * b, nil }), 2, 3)
+			return s
+		}, `{"value":6,"count":2}`},
 		{"all", func(t *testing.T) string {
 			_, s := folded(t, handlers.All(handlers.DistinctCount(text), handlers.List(9, text), handlers.Max(number), handlers.Last(at, text), handlers.List(8, number)), 4, 7)
 			return s

@@ -62,6 +62,12 @@ func TestAggregates(t *testing.T) {
 			func(t *testing.T) string { _, s := folded(t, handlers.Max(number), -3, -2); return s }, "-2",
 		},
 		{
+			"of equals the least is the first", func(t *testing.T) string { _, s := folded(t, handlers.Min(number), 0, math.Copysign(0, -1)); return s }, "0",
+		},
+		{
+			"and so is the greatest", func(t *testing.T) string { _, s := folded(t, handlers.Max(number), math.Copysign(0, -1), 0); return s }, "-0",
+		},
+		{
 			"mean is sum by count", func(t *testing.T) string { _, s := folded(t, handlers.Mean(number), numbers...); return s },
 			`{"mean":2.25,"sum":9,"count":4}`,
 		},
@@ -70,6 +76,10 @@ func TestAggregates(t *testing.T) {
 				handlers.Min(number), handlers.Sum(number), handlers.Max(func(n float64) float64 { return -n })), numbers...)
 			return s
 		}, `{"max":7,"count":4,"mean":2.25,"min":-2,"sum":9,"max_2":2}`},
+		{"all, begun with the first event", func(t *testing.T) string {
+			_, s := folded(t, handlers.All(handlers.Min(number), handlers.Max(func(n float64) float64 { return -n })), 3, 2)
+			return s
+		}, `{"min":2,"max":-2}`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := tt.got(t); got != tt.want {

@@ -62,6 +62,25 @@ func TestFuncPassesOnWhatAMessageHas(t *testing.T) {
 	}
 }
 
+// A message without an id of its own has one made of its place.
+func TestFuncNamesAMessageByItsPlace(t *testing.T) {
+	f := shouts(shout)
+	f.From = "letters"
+	d := handlerstest.New(t, f)
+	d.OnPartition(3).Send(word("", "a"), word("", "b"))
+	d.Restart()
+	d.Redeliver(2)
+	d.Send(word("", "c"))
+	var got []string
+	for _, r := range d.Records("shouted") {
+		was, _ := r.Header("was")
+		got = append(got, was)
+	}
+	if want := []string{"letters/3/0", "letters/3/1", "letters/0/0"}; !slices.Equal(got, want) {
+		t.Errorf("messages are named %q, want %q", got, want)
+	}
+}
+
 // The handler may keep the message and change it: the record is tried again as it was.
 func TestFuncGivesEachTryItsOwnMessage(t *testing.T) {
 	var kept []*message.Message
