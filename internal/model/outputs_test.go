@@ -1,6 +1,7 @@
 package model_test
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -9,22 +10,33 @@ import (
 	"github.com/pondage/pondage/handlers"
 	"github.com/pondage/pondage/handlers/handlerstest"
 	"github.com/pondage/pondage/internal/model"
+	"github.com/pondage/pondage/stateful"
 )
 
 // want is what the models gave, by partition, results before late events: outputs of different tasks or
 // topics have no order among them.
-func (p *player) want() (out []string) {
+func (p *player) want() []model.Output {
+	var out []model.Output
 	for _, m := range p.models {
-		var late []string
 		for _, o := range m.Outputs() {
-			if o.Value = p.plain(o.Value); o.Late {
-				late = append(late, o.String())
-			} else {
-				out = append(out, o.String())
-			}
+			o.Value = p.plain(o.Value)
+			out = append(out, o)
 		}
-		out = append(out, late...)
 	}
+	return p.ordered(out)
+}
+
+// ordered brings outputs into the order of want.
+func (p *player) ordered(out []model.Output) []model.Output {
+	slices.SortStableFunc(out, func(a, b model.Output) int {
+		if a.Late != b.Late && p.partition(a.Key) == p.partition(b.Key) {
+			if a.Late {
+				return 1
+			}
+			return -1
+		}
+		return cmp.Compare(p.partition(a.Key), p.partition(b.Key))
+	})
 	return out
 }
 
@@ -43,57 +55,55 @@ func (p *player) plain(value string) string {
 }
 
 // got is what the engine gave, likewise. It checks what every output must be.
-func (p *player) got() (out []string) {
+func (p *player) got() (out []model.Output) {
 	p.t.Helper()
-	results, late := make([][]string, p.partitions), make([][]string, p.partitions)
-	given := map[string]string{} // results by id
+	given := map[string]model.Output{} // results by id
 	taken := map[string]bool{}
 	records := p.d.Records("lists")
 	for i, r := range handlerstest.Results[string](p.d, "lists") {
 		o := model.Output{
 			Key: p.letter(r.Key), Start: r.Window.Start.UnixMilli(), End: r.Window.End.UnixMilli(),
-			Value: p.plain(r.Value), Pane: r.Pane, Flushed: r.Flushed,
+			Value: p.plain(r.Value), Pane: r.Pane,
 		}
 		rec := records[i]
 		if string(rec.Key) != p.real(o.Key) || rec.Time != o.End-1 {
 			p.t.Fatalf("%v is published with the key %q and the time %d", o, rec.Key, rec.Time)
 		}
 		if other, twice := given[r.ID]; twice || r.ID == "" {
-			p.t.Fatalf("%v has the id %q of %s", o, r.ID, other)
+			p.t.Fatalf("%v has the id %q of %v", o, r.ID, other)
 		}
-		back := o
-		back.Flushed = false
-		given[r.ID] = back.String()
-		if o.Back = r.Retract != ""; o.Back {
-			if given[r.Retract] != back.String() || taken[r.Retract] {
-				p.t.Fatalf("%v has the id of %q, taken back before: %t", o, given[r.Retract], taken[r.Retract])
+		given[r.ID] = o
+		if r.Retract != "" {
+			if given[r.Retract] != o || taken[r.Retract] {
+				p.t.Fatalf("%v takes back %v, which was taken back before: %t", o, given[r.Retract], taken[r.Retract])
 			}
-			taken[r.Retract] = true
+			taken[r.Retract], o.Back = true, true
 		}
-		part := p.partition(o.Key)
-		results[part] = append(results[part], o.String())
+		o.Flushed = r.Flushed
+		out = append(out, o)
 	}
 	for _, rec := range p.d.Records("late") {
-		var e model.Event
-		if err := (lines{}).Decode(rec.Value, &e); err != nil {
-			p.t.Fatal(err)
-		}
-		o := model.Output{Key: e.Key, Late: true, Value: strconv.Itoa(e.N)}
-		reason, _ := rec.Header(handlers.LateReason)
-		missed, _ := rec.Header(handlers.LateWindow)
-		start, end, _ := strings.Cut(missed, "/")
-		wm, _ := rec.Header(handlers.LateWatermark)
-		if reason != "the window and its allowed lateness have passed" {
-			p.t.Fatalf("%v is late for the reason %q", o, reason)
-		}
-		o.Start, o.End, o.Watermark = p.millis(start), p.millis(end), p.millis(wm)
-		part := p.partition(e.Key)
-		late[part] = append(late[part], o.String())
+		out = append(out, p.late(&rec))
 	}
-	for i := range results {
-		out = append(append(out, results[i]...), late[i]...)
+	return p.ordered(out)
+}
+
+// late is a late event with what its headers say.
+func (p *player) late(rec *stateful.Record) model.Output {
+	var e model.Event
+	if err := (lines{}).Decode(rec.Value, &e); err != nil {
+		p.t.Fatal(err)
 	}
-	return out
+	if reason, _ := rec.Header(handlers.LateReason); reason != "the window and its allowed lateness have passed" {
+		p.t.Fatalf("%v is late for the reason %q", e, reason)
+	}
+	missed, _ := rec.Header(handlers.LateWindow)
+	start, end, _ := strings.Cut(missed, "/")
+	wm, _ := rec.Header(handlers.LateWatermark)
+	return model.Output{
+		Key: e.Key, Late: true, Value: strconv.Itoa(e.N),
+		Start: p.millis(start), End: p.millis(end), Watermark: p.millis(wm),
+	}
 }
 
 func (p *player) millis(text string) int64 {

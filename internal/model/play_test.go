@@ -199,10 +199,18 @@ type player struct {
 	d      *handlerstest.Driver
 	models []*model.Model // by partition
 	had    [][]bool       // by partition: inputs that had events
+
+	crashes int // that happened
 }
 
 // play returns what came of s and what should have.
-func play(t handlerstest.T, s script) (got, want []string) {
+func play(t handlerstest.T, s script) (got, want []model.Output) {
+	p := run(t, s)
+	return p.got(), p.want()
+}
+
+// run plays s on both sides.
+func run(t handlerstest.T, s script) *player {
 	p := &player{script: s, t: t}
 	var backend stateful.Backend = memory.New()
 	if s.pebble {
@@ -213,14 +221,14 @@ func play(t handlerstest.T, s script) (got, want []string) {
 		handlerstest.InBatchesOf(s.batch), handlerstest.Configure(func(c *stateful.Config) {
 			c.Limits.CommitRows, c.Limits.CachedEntries = s.rows, s.cells
 		}))
-	for i := range s.partitions {
+	for i := range s.partitions + s.idle {
 		p.models = append(p.models, model.New(s.spec))
 		p.had = append(p.had, make([]bool, s.spec.Inputs))
 		for in := range s.spec.Inputs {
 			p.d.OnPartition(int32(i)).SendTo(topic(in)) // it is there from the beginning
 		}
 	}
-	if s.partitions > 1 {
+	if len(p.models) > 1 {
 		p.d.Restart()
 	}
 	for _, st := range s.steps {
@@ -230,7 +238,7 @@ func play(t handlerstest.T, s script) (got, want []string) {
 	for i := range s.partitions {
 		p.nothingIsLeft(backend, stateful.TaskID{App: "kit", Handler: "lists", Partition: int32(i)})
 	}
-	return p.got(), p.want()
+	return p
 }
 
 // nothingIsLeft checks that of windows that are all gone only what describes them is stored.
@@ -288,6 +296,7 @@ func (p *player) step(st step) {
 	}
 	// Whether it came to the crash is up to how commits were cut.
 	if st.crash != 0 && p.d.Crashed() {
+		p.crashes++
 		p.each((*model.Model).Restart)
 	}
 	p.d.CrashAtNth(0, 0)

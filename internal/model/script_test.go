@@ -37,6 +37,7 @@ type script struct {
 	merge      bool // there is a Merge
 	pebble     bool
 	partitions int
+	idle       int  // further partitions, of which nothing comes
 	odd        bool // keys that are hard to tell apart
 	rows       int  // of a commit
 	cells      int  // decoded entries that may be in memory
@@ -56,6 +57,7 @@ func (s script) String() string {
 	option(s.merge && s.spec.Kind != model.Session, "with a Merge")
 	option(s.pebble, "on pebble")
 	option(s.partitions > 1, "on %d partitions", s.partitions)
+	option(s.idle > 0, "and %d silent ones", s.idle)
 	option(s.odd, "keys %q", oddKeys)
 	option(s.rows > 0, "commits of %d rows", s.rows)
 	option(s.cells > 0, "%d entries in memory", s.cells)
@@ -125,7 +127,7 @@ func scripts() *rapid.Generator[script] {
 	return rapid.Custom(func(t *rapid.T) script {
 		s := script{spec: specs().Draw(t, "spec")}
 		// Small choices are drawn together: a draw costs more than what is made of it.
-		luck := rapid.IntRange(0, 2*16*6*4*4*4*4-1).Draw(t, "luck")
+		luck := rapid.IntRange(0, 2*16*6*4*4*4*4*3-1).Draw(t, "luck")
 		pick := func(n int) int {
 			v := luck % n
 			luck /= n
@@ -138,7 +140,8 @@ func scripts() *rapid.Generator[script] {
 		s.rows = []int{0, 1, 2, 5}[pick(4)]
 		s.cells = []int{0, 1, 3, 9}[pick(4)]
 		s.batch = []int{0, 1, 3, 4}[pick(4)]
-		s.steps = append(rapid.SliceOfN(steps(s.spec), 1, 9).Draw(t, "steps"), drawnCrash(t, step{what: end}))
+		some := 1 + pick(3) // keys
+		s.steps = append(rapid.SliceOfN(steps(s.spec, some), 1, 9).Draw(t, "steps"), drawnCrash(t, step{what: end}))
 		s.number()
 		return s
 	})
@@ -158,9 +161,9 @@ func (s script) number() {
 	}
 }
 
-func steps(spec model.Spec) *rapid.Generator[step] {
+func steps(spec model.Spec, keys int) *rapid.Generator[step] {
 	paced := spec.FlushAfter > 0 || spec.IdleAfter > 0
-	some := rapid.SliceOfN(events(spec), 1, 6)
+	some := rapid.SliceOfN(events(spec, keys), 1, 6)
 	return rapid.Custom(func(t *rapid.T) step {
 		st := step{what: rapid.SampledFrom([]what{send, send, send, send, tick, tick, restart, redeliver}).Draw(t, "step")}
 		switch st.what {
@@ -189,9 +192,9 @@ func specs() *rapid.Generator[model.Spec] {
 	return rapid.Custom(func(t *rapid.T) model.Spec {
 		s := model.Spec{
 			Kind:     rapid.SampledFrom([]model.Kind{model.Tumbling, model.Session, model.Sliding, model.Session, model.Sliding, model.Global, model.Count}).Draw(t, "kind"),
-			Trigger:  rapid.SampledFrom([]model.Trigger{model.AtEnd, model.EveryN, model.EveryTime, model.FinalOnly, model.Own}).Draw(t, "trigger"),
-			Mode:     rapid.SampledFrom([]model.Mode{model.Accumulating, model.Discarding, model.Retracting}).Draw(t, "mode"),
-			MaxDelay: rapid.SampledFrom([]int64{0, 0, 1, 3, 7, 12}).Draw(t, "delay"),
+			Trigger:  rapid.SampledFrom([]model.Trigger{model.AtEnd, model.AtEnd, model.AtEnd, model.EveryN, model.EveryTime, model.FinalOnly, model.Own}).Draw(t, "trigger"),
+			Mode:     rapid.SampledFrom([]model.Mode{model.Accumulating, model.Accumulating, model.Discarding, model.Retracting}).Draw(t, "mode"),
+			MaxDelay: rapid.SampledFrom([]int64{0, 0, 1, 3, 8, 20}).Draw(t, "delay"),
 			Lateness: rapid.SampledFrom([]int64{0, 0, 1, 5, 30}).Draw(t, "lateness"),
 			Inputs:   rapid.SampledFrom([]int{1, 1, 1, 2, 3}).Draw(t, "inputs"),
 		}
@@ -204,7 +207,7 @@ func specs() *rapid.Generator[model.Spec] {
 				s.Slide = rapid.Int64Range(1, s.Size).Draw(t, "slide")
 			}
 		case model.Session:
-			s.Gap = rapid.Int64Range(1, 12).Draw(t, "gap")
+			s.Gap = rapid.Int64Range(1, 9).Draw(t, "gap")
 		case model.Count:
 			s.N = rapid.Int64Range(1, 6).Draw(t, "n")
 		}
@@ -224,11 +227,11 @@ func specs() *rapid.Generator[model.Spec] {
 }
 
 // events makes one, with a time as its distance from the highest before.
-func events(s model.Spec) *rapid.Generator[model.Event] {
+func events(s model.Spec, some int) *rapid.Generator[model.Event] {
 	return rapid.Custom(func(t *rapid.T) model.Event {
 		forward := rapid.SampledFrom([]int64{0, 1, 1, 2, 3, 5, 9, 25}).Draw(t, "forward")
 		back := rapid.SampledFrom([]int64{0, 0, 0, 1, 2, 4, 8, 16, 40}).Draw(t, "back")
-		luck := rapid.IntRange(0, 3*3*16-1).Draw(t, "luck")
-		return model.Event{Key: keys[luck%3], Time: forward - back, Input: luck / 3 % 3 % s.Inputs, Bad: luck/9 == 15}
+		luck := rapid.IntRange(0, 6*3*16-1).Draw(t, "luck")
+		return model.Event{Key: keys[luck%6%some], Time: forward - back, Input: luck / 6 % 3 % s.Inputs, Bad: luck/18 == 15}
 	})
 }
