@@ -52,6 +52,7 @@ func (w *sessionTask[E, A]) arrange(ctx context.Context, tx *stateful.Tx, rec *s
 		return err
 	}
 	w.about.store()
+	w.reached(span.End)
 	w.opened(1 - (to - from))
 	if err := w.schedule(ctx, c.Key(), &k, had); err != nil {
 		return err

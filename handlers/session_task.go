@@ -25,6 +25,7 @@ type sessionTask[E, A any] struct {
 	due   dueIndex
 	count *stateful.Table[int]
 	open  *stateful.Cell[int] // how many sessions are
+	last  *stateful.Cell[int] // the last of their ends, nil where that is known from the latest event
 	next  int64               // when something is due, or earlier
 
 	id    []byte
@@ -61,6 +62,12 @@ func newSessionTask[E, A any](ctx context.Context, w Window[E, A], t *stateful.T
 	if in.open, err = in.count.Load(ctx, []byte("open")); err != nil {
 		return nil, err
 	}
+	if in.last, err = in.count.Load(ctx, []byte("last")); err != nil {
+		return nil, err
+	}
+	if _, begun := in.last.Value(); !begun && w.Where == nil {
+		in.last = nil // all events are in sessions
+	}
 	if err := in.due.find(ctx); err != nil {
 		return nil, err
 	}
@@ -94,6 +101,7 @@ func (w *sessionTask[E, A]) Process(ctx context.Context, tx *stateful.Tx, rec *s
 			return err
 		}
 		k.End = end
+		w.reached(end)
 		w.keys.Put(c, k)
 		w.folded(wm)
 	}
@@ -130,15 +138,43 @@ func (w *sessionTask[E, A]) opened(more int) {
 	}
 }
 
-// FlushTo returns the watermark at which the last of the open sessions is forgotten; window.Never
-// when none is open. That is the one of the latest event: whatever session has it is closed after all others.
-func (w *sessionTask[E, A]) FlushTo() int64 {
-	n, _ := w.open.Value()
+// reached takes note of the end of a session that an event went into.
+func (w *sessionTask[E, A]) reached(end int64) {
+	if w.last == nil {
+		return
+	}
+	last, begun := w.last.Value()
+	if !begun {
+		last = int(w.ending())
+	}
+	if !begun || end > int64(last) {
+		w.count.Put(w.last, int(max(end, int64(last))))
+	}
+}
+
+// ending returns the last end of the open sessions, window.Never when none is open. Without Where it is that of the
+// latest event: whatever session has it is closed after all others.
+func (w *sessionTask[E, A]) ending() int64 {
 	latest := w.t.Latest()
-	if n == 0 || latest <= minTime || latest >= maxTime {
+	if n, _ := w.open.Value(); n == 0 || latest <= minTime || latest >= maxTime {
 		return window.Never
 	}
-	return latest + w.gap - 1 + w.lateness
+	if w.last != nil {
+		if end, begun := w.last.Value(); begun {
+			return int64(end)
+		}
+	}
+	return latest + w.gap
+}
+
+// FlushTo returns the watermark at which the last of the open sessions is forgotten; window.Never
+// when none is open.
+func (w *sessionTask[E, A]) FlushTo() int64 {
+	end := w.ending()
+	if end == window.Never {
+		return window.Never
+	}
+	return end - 1 + w.lateness
 }
 
 // schedule sees to it that the key is looked at when the first of its sessions is due. k is not put.

@@ -131,6 +131,7 @@ func TestSessionsSayWhatAFlushWouldClose(t *testing.T) {
 		}
 		return list, nil
 	}
+	w.Where = func(e event) bool { return e.Key != "not" }
 	p := &peek{Window: w}
 	e := newEngine(t, p)
 	for _, tt := range []struct {
@@ -139,6 +140,7 @@ func TestSessionsSayWhatAFlushWouldClose(t *testing.T) {
 	}{
 		{"bad@50", window.Never},
 		{"a@0", 11},
+		{"not@15", 11},
 		{"a@-3", 11},
 		{"bad@60", 11},
 		{"b@30", 41},
@@ -146,6 +148,8 @@ func TestSessionsSayWhatAFlushWouldClose(t *testing.T) {
 		{"c@31", 42},
 		{"c@10", 42},
 		{"c@100", 111},
+		{"not@105", 111},
+		{"c@101", 112},
 	} {
 		e.send(at(tt.send)...)
 		for range 2 {

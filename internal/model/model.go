@@ -13,14 +13,15 @@ import (
 
 // Model is the windows of one task.
 type Model struct {
-	spec     Spec
-	inputs   []input
-	wm       int64
-	now      int64 // the clock
-	flushing bool
-	open     []*windowed
-	counts   map[string]int64 // events so far of a key, for count windows
-	out      []Output
+	spec      Spec
+	inputs    []input
+	wm        int64
+	unflushed int64 // the watermark that events alone made
+	now       int64 // the clock
+	flushing  bool
+	open      []*windowed
+	counts    map[string]int64 // events so far of a key, for count windows
+	out       []Output
 }
 
 // windowed is one window of one key.
@@ -40,7 +41,7 @@ type windowed struct {
 
 // New returns a model without events.
 func New(s Spec) *Model {
-	m := &Model{spec: s, wm: never, counts: map[string]int64{}, inputs: make([]input, max(1, s.Inputs))}
+	m := &Model{spec: s, wm: never, unflushed: never, counts: map[string]int64{}, inputs: make([]input, max(1, s.Inputs))}
 	for i := range m.inputs {
 		m.inputs[i].highest = never
 	}
@@ -53,7 +54,7 @@ func (m *Model) Outputs() []Output { return m.out }
 // Event takes one event.
 func (m *Model) Event(e Event) {
 	m.heard(e.Input)
-	if m.assign(e) {
+	if e.Not || m.assign(e) {
 		m.observe(e)
 	}
 	m.advance()
@@ -106,7 +107,10 @@ func (m *Model) assign(e Event) bool {
 	}
 	if len(into) == 0 {
 		last := spans[len(spans)-1]
-		m.out = append(m.out, Output{Key: e.Key, Value: fmt.Sprint(e.N), Late: true, Start: last[0], End: last[1], Watermark: m.wm})
+		m.out = append(m.out, Output{
+			Key: e.Key, Value: fmt.Sprint(e.N), Late: true, Start: last[0], End: last[1], Watermark: m.wm,
+			Silence: last[1]-1+m.spec.Lateness > m.unflushed,
+		})
 		return true
 	}
 	if e.Bad {

@@ -20,6 +20,7 @@ func (p *player) want() []model.Output {
 	for _, m := range p.models {
 		for _, o := range m.Outputs() {
 			o.Value = p.plain(o.Value)
+			o.Silence = o.Silence && p.tellsSilence()
 			out = append(out, o)
 		}
 	}
@@ -88,13 +89,19 @@ func (p *player) got() (out []model.Output) {
 	return p.ordered(out)
 }
 
+// tellsSilence reports whether one knows what the watermark were without a flush. With several inputs it is
+// up to which of them would count.
+func (p *player) tellsSilence() bool { return p.spec.Inputs == 1 || p.spec.FlushAfter == 0 }
+
 // late is a late event with what its headers say.
 func (p *player) late(rec *stateful.Record) model.Output {
 	var e model.Event
 	if err := (lines{}).Decode(rec.Value, &e); err != nil {
 		p.t.Fatal(err)
 	}
-	if reason, _ := rec.Header(handlers.LateReason); reason != "the window and its allowed lateness have passed" {
+	reason, _ := rec.Header(handlers.LateReason)
+	flushed := reason == handlers.LateByFlush
+	if !flushed && reason != handlers.LateByWatermark {
 		p.t.Fatalf("%v is late for the reason %q", e, reason)
 	}
 	missed, _ := rec.Header(handlers.LateWindow)
@@ -103,6 +110,7 @@ func (p *player) late(rec *stateful.Record) model.Output {
 	return model.Output{
 		Key: e.Key, Late: true, Value: strconv.Itoa(e.N),
 		Start: p.millis(start), End: p.millis(end), Watermark: p.millis(wm),
+		Silence: flushed && p.tellsSilence(),
 	}
 }
 

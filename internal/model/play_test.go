@@ -37,17 +37,18 @@ func (lines) Append(b []byte, v any) ([]byte, error) {
 	b = append(append(b, e.Key...), ' ')
 	b = append(strconv.AppendInt(b, e.Time, 10), ' ')
 	b = append(strconv.AppendInt(b, int64(e.N), 10), ' ')
-	return strconv.AppendBool(b, e.Bad), nil
+	b = append(strconv.AppendBool(b, e.Bad), ' ')
+	return strconv.AppendBool(b, e.Not), nil
 }
 
 func (lines) Decode(b []byte, v any) error {
 	w := strings.Fields(string(b))
-	if len(w) != 4 {
-		return fmt.Errorf("event %q has not four words", b)
+	if len(w) != 5 {
+		return fmt.Errorf("event %q has not five words", b)
 	}
 	at, err := strconv.ParseInt(w[1], 10, 64)
 	n, err2 := strconv.Atoi(w[2])
-	*v.(*model.Event) = model.Event{Key: w[0], Time: at, N: n, Bad: w[3] == "true"}
+	*v.(*model.Event) = model.Event{Key: w[0], Time: at, N: n, Bad: w[3] == "true", Not: w[4] == "true"}
 	return errors.Join(err, err2)
 }
 
@@ -133,6 +134,7 @@ func (s script) handler() stateful.Handler {
 		Name: "lists", From: topic(0), To: "lists", LateTo: "late",
 		Key:             func(e model.Event) string { return s.real(e.Key) },
 		Time:            func(e model.Event) time.Time { return epoch.Add(time.Duration(e.Time) * ms) },
+		Where:           func(e model.Event) bool { return !e.Not },
 		Windows:         s.windows(),
 		MaxDelay:        time.Duration(p.MaxDelay) * ms,
 		AllowedLateness: time.Duration(p.Lateness)*ms + fault,
@@ -253,7 +255,7 @@ func (p *player) nothingIsLeft(b stateful.Backend, id stateful.TaskID) {
 		}
 		switch {
 		case e.Key[0] != 's' && e.Key[0] != 't': // of no table, and no timer
-		case strings.HasPrefix(e.Key, "sa\x00"), e.Key == "sc\x00open": // what the windows are, and how many sessions are open
+		case strings.HasPrefix(e.Key, "sa\x00"), e.Key == "sc\x00open", e.Key == "sc\x00last": // what the windows are, how many sessions are open and until when
 		default:
 			p.t.Fatalf("%q is left in the store of %v, of the script\n%v", e.Key, id, p.script)
 		}

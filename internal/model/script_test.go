@@ -95,6 +95,9 @@ func named(e model.Event) string {
 	if e.Bad {
 		s += "/bad"
 	}
+	if e.Not {
+		s += "/not"
+	}
 	return s
 }
 
@@ -232,6 +235,6 @@ func events(s model.Spec, some int) *rapid.Generator[model.Event] {
 		forward := rapid.SampledFrom([]int64{0, 1, 1, 2, 3, 5, 9, 25}).Draw(t, "forward")
 		back := rapid.SampledFrom([]int64{0, 0, 0, 1, 2, 4, 8, 16, 40}).Draw(t, "back")
 		luck := rapid.IntRange(0, 6*3*16-1).Draw(t, "luck")
-		return model.Event{Key: keys[luck%6%some], Time: forward - back, Input: luck / 6 % 3 % s.Inputs, Bad: luck/18 == 15}
+		return model.Event{Key: keys[luck%6%some], Time: forward - back, Input: luck / 6 % 3 % s.Inputs, Bad: luck/18 == 15, Not: luck/18 == 14}
 	})
 }

@@ -118,6 +118,7 @@ type Event struct {
 	N     int  // its name, in the values of the windows it is in
 	Input int  // of the task
 	Bad   bool // it cannot be folded
+	Not   bool // it is not asked for
 }
 
 // Output is a result, or a late event.
@@ -131,11 +132,16 @@ type Output struct {
 
 	Late      bool
 	Watermark int64 // of a late event, when it came
+	Silence   bool  // a late event is one because of a flush
 }
 
 func (o Output) String() string {
 	if o.Late {
-		return fmt.Sprintf("late %s %s: missed [%d,%d), watermark %d", o.Key, o.Value, o.Start, o.End, o.Watermark)
+		s := fmt.Sprintf("late %s %s: missed [%d,%d), watermark %d", o.Key, o.Value, o.Start, o.End, o.Watermark)
+		if o.Silence {
+			s += ", flushed"
+		}
+		return s
 	}
 	s := fmt.Sprintf("%s [%d,%d) %q pane %d", o.Key, o.Start, o.End, o.Value, o.Pane)
 	if o.Back {

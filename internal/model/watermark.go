@@ -36,7 +36,7 @@ func (m *Model) observe(e Event) {
 // none that counts it is the highest of the idle ones, unless one is on its way back.
 func (m *Model) reckon() {
 	var counted, idle []int64
-	lagging := false
+	lagging, wm := false, int64(never)
 	for i := range m.inputs {
 		switch in := &m.inputs[i]; {
 		case in.ended:
@@ -50,13 +50,14 @@ func (m *Model) reckon() {
 	}
 	switch {
 	case len(counted) > 0:
-		m.wm = max(m.wm, slices.Min(counted))
+		wm = slices.Min(counted)
 	case lagging:
 	case len(idle) > 0:
-		m.wm = max(m.wm, slices.Max(idle))
+		wm = slices.Max(idle)
 	default:
-		m.wm = forever // all have ended
+		wm = forever // all have ended
 	}
+	m.wm, m.unflushed = max(m.wm, wm), max(m.unflushed, wm)
 }
 
 // listen decides what the silence of inputs means.
