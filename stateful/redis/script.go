@@ -22,6 +22,12 @@ var (
 	leaseTakeLua string
 	//go:embed lua/lease_renew.lua
 	leaseRenewLua string
+	//go:embed lua/kv_add.lua
+	kvAddLua string
+	//go:embed lua/kv_list.lua
+	kvListLua string
+	//go:embed lua/kv_swap.lua
+	kvSwapLua string
 )
 
 var (
@@ -31,6 +37,9 @@ var (
 	indexScript      = newScript(indexLua)
 	leaseTakeScript  = newScript(leaseTakeLua)
 	leaseRenewScript = newScript(leaseRenewLua)
+	kvAddScript      = newScript(kvAddLua)
+	kvListScript     = newScript(kvListLua)
+	kvSwapScript     = newScript(kvSwapLua)
 )
 
 type script struct{ source, sha string }

@@ -122,6 +122,11 @@ var kvChecks = []struct {
 		}
 		k.wantKeys(t, "user:", "user:1", "user:2")
 		k.wantKeys(t, "user*", "user*")
+		for _, key := range []string{"b\xfe\x01", "b\xff", "b\xff\xff", "c"} {
+			k.put(t, key, "")
+		}
+		k.wantKeys(t, "b\xfe", "b\xfe\x01")
+		k.wantKeys(t, "b\xff", "b\xff", "b\xff\xff")
 		k.wantKeys(t, "nobody")
 		(&kvTest{KV: other}).wantKeys(t, "user", "user:4")
 		for _, err := range k.ListKeys(ctx, "") {
