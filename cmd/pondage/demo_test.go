@@ -25,14 +25,15 @@ func TestTheWholeWeekIsCountedExactly(t *testing.T) {
 		{3, 0, []string{"--backend", "memory"}},
 	} {
 		t.Run(fmt.Sprintf("partitions=%d delay=%s %s", tt.partitions, tt.delay, tt.more), func(t *testing.T) {
-			began := time.Now()
-			r := demo(t, append(tt.more, "--output", "json", "--partitions", strconv.Itoa(tt.partitions), "--max-delay", tt.delay.String())...).ok(t)
+			began, dir := time.Now(), folder(t)
+			r := demo(t, append(tt.more, "--data-dir", dir, "--output", "json", "--partitions", strconv.Itoa(tt.partitions), "--max-delay", tt.delay.String())...).ok(t)
 			t.Logf("%v\n%s", time.Since(began), r.stderr)
 			want, late := expected(t, week(), tt.partitions, tt.delay)
 			compare(t, r.stdout, want)
 			if late == 0 || !strings.Contains(r.stderr, account(weekRows, weekRows-late, late, 0)) {
 				t.Errorf("late should be %d:\n%s", late, r.stderr)
 			}
+			checkViews(t, dir, week(), tt.partitions, tt.delay, tt.more...)
 		})
 	}
 }

@@ -11,6 +11,13 @@
 //	Global()             the one window there is of its key
 //	Count(100)           the window of its key that has not had 100 events yet
 //
+// In numbers, with floor division, so that times before 1970 are no exception:
+//
+//	Tumbling(size)        start = ts - (ts - offset) mod size
+//	Sliding(size, slide)  newest start = ts - (ts - offset) mod slide, and back by slide while start + size > ts
+//	Session(gap)          [ts, ts + gap), joined with all that it meets or touches
+//	Count(n)              start = number - number mod n, of the event's number in its key, from 0
+//
 // A window that ends at 12:00:10 has 12:00:09.999 as its last millisecond, and closes when the
 // watermark reaches that.
 package window
