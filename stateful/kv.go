@@ -16,7 +16,7 @@ import (
 // backend: processes too when it is a server (Redis, Postgres), this process when it is memory or Pebble,
 // which no other can open. A call that returned nil has taken effect, and lasts as long as [Backend.Domain] says.
 //
-// A key has 1 to 4096 bytes, a value up to 8 MiB; others are refused with an error. The caller owns what
+// A key has 1 to 2048 bytes with its prefix, a value up to 8 MiB; others are refused with an error. The caller owns what
 // it is given and what it gave.
 type KV interface {
 	// Get returns the values of keys in order, in one round trip: nil for a missing one, a non-nil slice

@@ -15,7 +15,7 @@ import (
 
 // The longest key and the largest value.
 const (
-	MaxKey   = 4096
+	MaxKey   = 2048 // an index of PostgreSQL takes about 2,700
 	MaxValue = 8 << 20
 )
 

@@ -71,9 +71,18 @@ func (b *Backend) runOn(ctx context.Context, calls []call) error {
 	for i := range calls {
 		calls[i].add(&batch)
 	}
-	results := conn.Conn().PgConn().ExecBatch(ctx, &batch)
+	session := conn.Conn().PgConn()
+	results := session.ExecBatch(ctx, &batch)
+	sent := !session.IsClosed()
 	err = readAll(results, calls)
-	return errors.Join(err, results.Close())
+	// Only the first error says whether anything was sent: later ones are of a connection that is closed by then.
+	if errClose := results.Close(); err == nil {
+		err = errClose
+	}
+	if err != nil && sent && code(err) == "" && !isTold(err) {
+		return &lostError{err}
+	}
+	return err
 }
 
 func readAll(results *pgconn.MultiResultReader, calls []call) error {
@@ -91,7 +100,9 @@ func readAll(results *pgconn.MultiResultReader, calls []call) error {
 				return f.err
 			}
 		}
-		_, _ = rr.Close() // results has its error, too
+		if _, err := rr.Close(); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -104,6 +115,13 @@ func (b *Backend) settings(statement, lock time.Duration) call {
 func millis(d time.Duration) string {
 	return strconv.FormatInt(max(1, d.Milliseconds()), 10) // 0 would be for ever
 }
+
+// lostError is the failure of a session after everything was sent. What pgx says of it does not tell: it reads past
+// the failure that it found when it looked for the next answer, and then says that a closed session can be asked again.
+type lostError struct{ err error }
+
+func (e *lostError) Error() string { return "the answer was lost: " + e.err.Error() }
+func (e *lostError) Unwrap() error { return e.err }
 
 // connectError is the failure to get a connection: nothing was sent.
 type connectError struct{ err error }
@@ -131,6 +149,8 @@ const (
 	codeLock          = "55P03"
 	codeCanceled      = "57014"
 	codePrivilege     = "42501"
+	codeRange         = "22003"
+	codeEncoding      = "22021"
 )
 
 // code returns the server's code of err, empty when it is not the server's.
@@ -179,8 +199,11 @@ func isTold(err error) bool {
 func isUnsent(err error) bool {
 	var connect *connectError
 	var silent *silentError
+	var lost *lostError
 	var e *pgconn.PgError
 	switch {
+	case errors.As(err, &lost):
+		return false
 	case errors.As(err, &connect), errors.Is(err, remote.ErrAway), pgconn.SafeToRetry(err):
 		return true
 	case errors.As(err, &silent):

@@ -21,6 +21,10 @@ type statements struct {
 	find, create, take, hung, head             string
 	get, scan, commit                          string
 	leaseToken, leaseTake, leaseRenew, release string
+
+	kvGet, kvPut, kvDelete, kvSweep, kvTTL, kvTake string
+	kvInsert, kvUpdate, kvRemove, kvMissing        string
+	kvAdd, kvList, kvSize                          string
 }
 
 // newStatements returns the statements for a schema, whose name was checked.
@@ -37,5 +41,9 @@ func newStatements(schema string) *statements {
 		find: text("find"), create: text("create"), take: text("take"), hung: text("hung"), head: text("head"),
 		get: text("get"), scan: text("scan"), commit: text("commit"),
 		leaseToken: text("lease_token"), leaseTake: text("lease_take"), leaseRenew: text("lease_renew"), release: text("lease_release"),
+
+		kvGet: text("kv_get"), kvPut: text("kv_put"), kvDelete: text("kv_delete"), kvSweep: text("kv_sweep"),
+		kvTTL: text("kv_ttl"), kvTake: text("kv_take"), kvInsert: text("kv_insert"), kvUpdate: text("kv_update"),
+		kvRemove: text("kv_remove"), kvMissing: text("kv_missing"), kvAdd: text("kv_add"), kvList: text("kv_list"), kvSize: text("kv_size"),
 	}
 }

@@ -14,6 +14,7 @@ const (
 	oidInt4       = 23
 	oidText       = 25
 	oidBytesArray = 1001
+	oidInt8Array  = 1016
 )
 
 // param is a parameter as it is sent.
@@ -70,6 +71,21 @@ func (a *array) param() param {
 		return param{oidBytesArray, []byte{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, oidBytea}}
 	}
 	return param{oidBytesArray, a.buf}
+}
+
+// int8Array is a parameter of the type int8[].
+func int8Array(ns []int64) param {
+	if len(ns) == 0 {
+		return param{oidInt8Array, []byte{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, oidInt8}}
+	}
+	b := make([]byte, 0, arrayHeader+12*len(ns))
+	for _, n := range []uint32{1, 0, oidInt8, uint32(len(ns)), 1} { // as in array.param
+		b = binary.BigEndian.AppendUint32(b, n)
+	}
+	for _, n := range ns {
+		b = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32(b, 8), uint64(n))
+	}
+	return param{oidInt8Array, b}
 }
 
 // fields reads a row's columns from left to right and keeps the first failure.

@@ -270,7 +270,7 @@ const page = 1000
 
 // listIndex lists keys from the index.
 func (k *kv) listIndex(ctx context.Context, prefix string, yield func(string) bool) error {
-	from, to := "["+prefix, "("+successor(prefix)
+	from, to := "["+prefix, "("+kvs.Successor(prefix)
 	for {
 		var last string
 		var keys []any
@@ -292,16 +292,6 @@ func (k *kv) listIndex(ctx context.Context, prefix string, yield func(string) bo
 		}
 		from = "(" + last
 	}
-}
-
-// successor returns the first key behind all that begin with prefix, which has a byte below the highest.
-func successor(prefix string) string {
-	b := []byte(prefix)
-	for b[len(b)-1] == 0xff {
-		b = b[:len(b)-1]
-	}
-	b[len(b)-1]++
-	return string(b)
 }
 
 // listAll looks at all keys of the servers.

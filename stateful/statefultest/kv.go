@@ -76,7 +76,7 @@ var kvChecks = []struct {
 		}
 	}},
 	{"keys and values are bytes", func(t *testing.T, k *kvTest) {
-		odd := []string{"\x00", "\xff\xfe", "a\nb", "ключ", "a b", strings.Repeat("k", 4096-len(k.prefix)), "*", "%", `\`, "'", `";--`}
+		odd := []string{"\x00", "\xff\xfe", "a\nb", "ключ", "a b", strings.Repeat("k", 2048-len(k.prefix)), "*", "%", `\`, "'", `";--`}
 		for _, key := range odd {
 			k.put(t, key, "v"+key)
 		}
@@ -271,7 +271,7 @@ var kvChecks = []struct {
 		}
 	}},
 	{"bad keys, values and ttls are refused", func(t *testing.T, k *kvTest) {
-		long := strings.Repeat("k", 4097-len(k.prefix))
+		long := strings.Repeat("k", 2049-len(k.prefix))
 		_, errGet := k.Get(ctx, "a", "")
 		_, errDelete := k.Delete(ctx, long)
 		_, errTTL := k.SetIfNotExists(ctx, stateful.KVEntry{Key: "a", TTL: time.Microsecond})

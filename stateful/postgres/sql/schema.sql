@@ -34,3 +34,10 @@ create table if not exists {schema}.lease (
   until timestamptz not null,
   primary key (app, handler, partition)
 );
+
+create table if not exists {schema}.kv (
+  key bytea primary key,
+  value bytea not null,
+  expires timestamptz
+) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
+create index if not exists kv_expires on {schema}.kv (expires) where expires is not null;

@@ -19,3 +19,15 @@ func Increment(value []byte, there bool, by int64) (n int64, ok bool) {
 	}
 	return n + by, true
 }
+
+// Successor returns the first key behind all that begin with prefix, empty when there is none.
+func Successor(prefix string) string {
+	b := []byte(prefix)
+	for len(b) > 0 && b[len(b)-1] == 0xff {
+		b = b[:len(b)-1]
+	}
+	if len(b) > 0 {
+		b[len(b)-1]++
+	}
+	return string(b)
+}
