@@ -30,6 +30,7 @@ var mayImport = map[string][]string{
 	"internal/model":        {},
 	"internal/pebbledb":     {},
 	"internal/remote":       {"internal/clock", "stateful"},
+	"internal/remotetest":   {"internal/clock", "internal/remote", "internal/testserver", "stateful"},
 	"cmd/pondage":           {anything},
 	"cmd/pondage/internal/demo": {
 		"cmd/pondage/internal/flights", "handlers", "middleware", "outbox", "pubsub/embedded",
@@ -47,7 +48,7 @@ const anything = "*"
 
 // Which packages may link "testing". None of them may end in a user's binary,
 // so nothing but a test imports them.
-var linksTesting = []string{"stateful/statefultest", "outbox/outboxtest"}
+var linksTesting = []string{"stateful/statefultest", "outbox/outboxtest", "internal/remotetest"}
 
 func TestImports(t *testing.T) {
 	for _, p := range packages(t) {

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/pondage/pondage/internal/clock"
 )
 
 // PostgresDSNVariable names the environment variable with the DSN of a PostgreSQL to use instead of one of our own. Tests
@@ -163,6 +165,43 @@ func (s *Postgres) Exec(sql string) {
 	if err := c.Exec(ctx, sql).Close(); err != nil {
 		s.tb.Fatalf("%s: %v", sql, err)
 	}
+}
+
+// WriteData writes a file that only the server may read into its data.
+func (s *Postgres) WriteData(name string, data []byte) {
+	s.tb.Helper()
+	path := filepath.Join(s.Dir, "data", name)
+	err := os.WriteFile(path, data, 0o600)
+	if err == nil && s.user != nil {
+		err = os.Chown(path, int(s.user.Uid), int(s.user.Gid))
+	}
+	if err != nil {
+		s.tb.Fatalf("%v", err)
+	}
+}
+
+// SmallDisk makes a file system of some bytes for the server to write to, until the test ends, and returns
+// where it is. It returns an error where this process may not.
+func (s *Postgres) SmallDisk(bytes int) (string, error) {
+	s.tb.Helper()
+	dir := filepath.Join(s.Dir, "small")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return "", err
+	}
+	if err := mountMemory(dir, bytes, s.user); err != nil {
+		return "", err
+	}
+	s.tb.Cleanup(func() {
+		s.p.kill() // what it has open there
+		for range 1000 {
+			if unmount(dir) == nil {
+				return
+			}
+			_ = clock.Sleep(context.Background(), 10*time.Millisecond)
+		}
+		s.tb.Fatalf("%s stays mounted", dir)
+	})
+	return dir, nil
 }
 
 // Kill ends the server as kill -9 does. Its sessions end by themselves as soon as they notice.

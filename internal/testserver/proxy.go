@@ -3,6 +3,7 @@ package testserver
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"net"
 	"sync"
 	"time"
@@ -25,6 +26,7 @@ type Proxy struct {
 	mode  Mode
 	turn  chan struct{} // closed when the mode changes
 	links map[*link]bool
+	dials int
 }
 
 // Mode is what a [Proxy] does to what passes from now on.
@@ -32,7 +34,7 @@ type Mode struct {
 	Latency     time.Duration // each piece, in either direction, waits this long
 	HoldUp      bool          // what the client sends waits; it is delivered later, also when the client has gone by then
 	HoldDown    bool          // what the server answers waits
-	CutAnswers  bool          // requests get through; instead of an answer the client is reset
+	CutAnswers  float64       // the share of requests that get through but instead of an answer the client is reset
 	RefuseDials bool          // connections are reset as soon as they are made
 }
 
@@ -82,6 +84,13 @@ func (p *Proxy) Links() int {
 	return len(p.links)
 }
 
+// Dials returns how many connections clients have asked for.
+func (p *Proxy) Dials() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.dials
+}
+
 func (l *link) reset() {
 	for _, c := range []*net.TCPConn{l.client, l.server} {
 		_ = c.SetLinger(0) // so that it is a reset, not an end
@@ -96,6 +105,9 @@ func (p *Proxy) accept() {
 			return
 		}
 		client := c.(*net.TCPConn)
+		p.mu.Lock()
+		p.dials++
+		p.mu.Unlock()
 		if p.now().RefuseDials {
 			_ = client.SetLinger(0)
 			_ = client.Close()
@@ -161,7 +173,7 @@ func (p *Proxy) pass(l *link, up bool) error {
 		p.mu.Lock()
 		m, turn := p.mode, p.turn
 		p.mu.Unlock()
-		if m.CutAnswers && !up {
+		if !up && rand.Float64() < m.CutAnswers {
 			l.reset()
 			return errCut
 		}

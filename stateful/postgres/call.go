@@ -204,7 +204,8 @@ func isUnsent(err error) bool {
 	switch {
 	case errors.As(err, &lost):
 		return false
-	case errors.As(err, &connect), errors.Is(err, remote.ErrAway), pgconn.SafeToRetry(err):
+	case errors.As(err, &connect), errors.Is(err, remote.ErrAway):
+		// Not pgconn.SafeToRetry: of a batch whose answer was cut it says that nothing was sent.
 		return true
 	case errors.As(err, &silent):
 		return silent.unsent

@@ -2,12 +2,15 @@ package postgres_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/pondage/pondage/internal/testserver"
 	"github.com/pondage/pondage/stateful"
@@ -98,31 +101,41 @@ func TestWhatCannotBeKeptIsRefused(t *testing.T) {
 }
 
 func TestSchemasThatAreNotOursAreRefused(t *testing.T) {
-	s := testserver.NewPostgres(t)
-	c := config(s.DSN)
-	s.Exec("create schema " + c.Schema + "; create table " + c.Schema + ".theirs (a int)")
-	_, err := postgres.New(ctx, c)
+	dsn := testserver.SharedPostgres(t)
+	conn, err := pgx.Connect(ctx, dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	exec := func(sql string) {
+		t.Helper()
+		if _, err := conn.Exec(ctx, sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := config(dsn)
+	exec("create schema " + c.Schema)
+	exec("create table " + c.Schema + ".theirs (a int)")
+	_, err = postgres.New(ctx, c)
 	wantText(t, err, "somebody else's", "Config.Schema")
 
-	c = config(s.DSN)
-	if err := open(t, c).Close(); err != nil {
-		t.Fatal(err)
+	c = config(dsn)
+	for range 2 { // the second time it is there
+		if err := open(t, c).Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err := open(t, c).Close(); err != nil { // it is there now
-		t.Fatal(err)
-	}
-	s.Exec("update " + c.Schema + ".pondage_format set version = 2")
+	exec("update " + c.Schema + ".pondage_format set version = 2")
 	_, err = postgres.New(ctx, c)
 	wantText(t, err, "version 2 is newer than 1")
-	s.Exec("delete from " + c.Schema + ".pondage_format")
+	exec("delete from " + c.Schema + ".pondage_format")
 	_, err = postgres.New(ctx, c)
 	wantText(t, err, "no version")
 }
 
 func TestAServerThatForgetsIsNamed(t *testing.T) {
-	s := testserver.NewPostgres(t, "synchronous_commit=off")
 	var log bytes.Buffer
-	c := config(s.DSN)
+	c := config(testserver.SharedPostgres(t) + "&synchronous_commit=off")
 	c.Logger = slog.New(slog.NewTextHandler(&log, nil))
 	if err := open(t, c).Close(); err != nil {
 		t.Error(err)

@@ -40,6 +40,9 @@ var ctx = context.Background()
 
 var task = stateful.TaskID{App: "app", Handler: "h", Partition: 7}
 
+// patience is how long something may take that a test waits for.
+const patience = time.Second
+
 var schemas atomic.Int64
 
 // newSchema is one that no other test has, and no other run.
@@ -80,6 +83,17 @@ func TestBackend(t *testing.T) {
 	t.Parallel()
 	statefultest.TestBackend(t, func(t *testing.T) stateful.Backend {
 		c := config(testserver.SharedPostgres(t))
+		return crashable{open(t, c), c}
+	})
+}
+
+// A pooler that gives each transaction another session is no different.
+func TestBackendBehindAPooler(t *testing.T) {
+	t.Parallel()
+	p := testserver.NewPgBouncer(t, testserver.NewPostgres(t))
+	statefultest.TestBackend(t, func(t *testing.T) stateful.Backend {
+		c := config(p.DSN)
+		c.Pooler = true
 		return crashable{open(t, c), c}
 	})
 }

@@ -15,6 +15,9 @@ var files embed.FS
 // schemaName is what a schema may be called: 40 characters leave room for those of tables.
 var schemaName = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,39}$`)
 
+// comment is a line that the server need not read again and again.
+var comment = regexp.MustCompile(`(?m)^--.*\n`)
+
 // statements is the text of each.
 type statements struct {
 	schema, version, format, server, settings  string
@@ -34,7 +37,7 @@ func newStatements(schema string) *statements {
 		if err != nil {
 			panic(err) // it is embedded
 		}
-		return strings.ReplaceAll(string(b), "{schema}", schema)
+		return strings.ReplaceAll(comment.ReplaceAllString(string(b), ""), "{schema}", schema)
 	}
 	return &statements{
 		schema: text("schema"), version: text("version"), format: text("format"), server: text("server"), settings: text("settings"),

@@ -64,7 +64,10 @@ func (s *store) send(now []*remote.Pending) error {
 		err := s.b.once(s.b.ctx, commit)
 		switch {
 		case err == nil && !landed:
-			return s.refused(after)
+			if err := s.refused(before, after); err != nil {
+				return err
+			}
+			fallthrough
 		case err == nil:
 			s.known.Set(after)
 			for range now {
@@ -79,24 +82,22 @@ func (s *store) send(now []*remote.Pending) error {
 	}
 }
 
-// refused finds out why the server did not take a commit.
-func (s *store) refused(after remote.Head) error {
-	var told error
+// refused finds out why the server did not take a commit. It returns nil when it has it.
+func (s *store) refused(before, after remote.Head) error {
 	var has remote.Head
-	head := s.readHead(s.line.Acked(), &told)
-	check := head.row
-	head.row = func(f *fields) error {
-		g := *f
-		has = g.head()
-		return check(f)
-	}
-	if err := s.b.again(s.b.ctx, head); err != nil {
+	err := s.b.again(s.b.ctx, call{sql: s.b.sql.head, params: []param{int8Param(s.row)}, row: func(f *fields) error {
+		has = f.head()
+		return nil
+	}})
+	switch told := before.Check(has); {
+	case err != nil:
 		return fmt.Errorf("it was refused, and why cannot be asked: %w", err)
+	case told != nil:
+		return told
+	case has != after: // else something in between sent it twice
+		return fmt.Errorf("the server has %s where %s was", has, before)
 	}
-	if told == nil {
-		told = fmt.Errorf("the server has %s and not the one before %s", has, after)
-	}
-	return told
+	return nil
 }
 
 // fill puts what a group writes, the last write of each key and in their order, into parameters.
