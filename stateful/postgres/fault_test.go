@@ -17,11 +17,17 @@ import (
 	"github.com/pondage/pondage/stateful/postgres"
 )
 
-// impatient is a configuration that finds out soon that nobody answers, and whose breaker stays closed.
-func impatient(dsn string) postgres.Config {
+// stubborn is a configuration whose breaker stays closed.
+func stubborn(dsn string) postgres.Config {
 	c := config(dsn)
-	c.Timeout, c.DialTimeout = 800*time.Millisecond, 800*time.Millisecond
 	c.BreakerFailures = 1_000_000
+	return c
+}
+
+// impatient is one that also finds out soon that nobody answers.
+func impatient(dsn string) postgres.Config {
+	c := stubborn(dsn)
+	c.Timeout, c.DialTimeout = 2*patience, 2*patience
 	return c
 }
 
@@ -110,7 +116,7 @@ func TestALostAnswerIsAnUnknownOutcome(t *testing.T) {
 func TestAnOpenIsRepeatedSafely(t *testing.T) {
 	t.Parallel()
 	p, dsn := behind(t)
-	c := impatient(dsn)
+	c := stubborn(dsn)
 	c.Retries = 1000
 	b := open(t, c)
 	defer b.Close()
@@ -135,7 +141,9 @@ func TestAnOpenIsRepeatedSafely(t *testing.T) {
 
 func TestReadsAreRepeated(t *testing.T) {
 	t.Parallel()
-	p, b, _ := proxied(t)
+	p, dsn := behind(t)
+	b := open(t, stubborn(dsn))
+	defer b.Close()
 	s, _ := mustOpen(t, b)
 	mustCommit(t, s, 1, put("a", "1"))
 	for range 10 {
@@ -158,22 +166,23 @@ func TestNothingIsLostWhateverTheNetworkDoes(t *testing.T) {
 		name    string
 		disturb func(*testserver.Proxy)
 		unknown bool // some outcomes must be
+		times   int
 	}{
-		{"latency", func(p *testserver.Proxy) { p.Set(testserver.Mode{Latency: 2 * time.Millisecond}) }, false},
-		{"resets", func(p *testserver.Proxy) { p.Reset() }, true},
-		{"lost answers", func(p *testserver.Proxy) { p.Set(testserver.Mode{CutAnswers: 0.1}) }, true},
+		{"latency", func(p *testserver.Proxy) { p.Set(testserver.Mode{Latency: 2 * time.Millisecond}) }, false, 1},
+		{"resets", func(p *testserver.Proxy) { p.Reset() }, true, 6},
+		{"lost answers", func(p *testserver.Proxy) { p.Set(testserver.Mode{CutAnswers: 0.1}) }, true, 6},
 		{"black holes", func(p *testserver.Proxy) {
 			p.Set(testserver.Mode{HoldUp: true, HoldDown: true})
-			_ = clock.Sleep(ctx, 1200*time.Millisecond)
+			_ = clock.Sleep(ctx, 3*patience)
 			p.Set(testserver.Mode{})
-		}, true},
+		}, true, 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			p, dsn := behind(t)
 			b := open(t, impatient(dsn))
 			h := remotetest.StartHammer(t, b)
-			for range 4 {
+			for range tt.times {
 				h.Await(20)
 				tt.disturb(p)
 			}
@@ -192,7 +201,7 @@ func TestNothingIsLostWhateverTheNetworkDoes(t *testing.T) {
 func TestTheServerIsKilledAmidCommits(t *testing.T) {
 	t.Parallel()
 	s := testserver.NewPostgres(t)
-	b := open(t, impatient(s.DSN))
+	b := open(t, stubborn(s.DSN))
 	h := remotetest.StartHammer(t, b)
 	for range 10 {
 		h.Await(5)

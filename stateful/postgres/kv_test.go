@@ -74,7 +74,7 @@ func TestLostAnswersOfTheKV(t *testing.T) {
 		if err := kv.Ping(ctx); err != nil { // so that it has a connection
 			t.Fatal(err)
 		}
-		p.Set(testserver.Mode{CutAnswers: true})
+		p.Set(testserver.Mode{CutAnswers: 1})
 		defer p.Set(testserver.Mode{})
 		return call()
 	}
