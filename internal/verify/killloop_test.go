@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -70,6 +71,8 @@ type round struct {
 	marks verify.Marks
 	kills int
 	looks int
+
+	server *server // has the state; nil for a folder
 }
 
 func (r *round) run(t *testing.T) {
@@ -77,6 +80,10 @@ func (r *round) run(t *testing.T) {
 	r.w = verify.Life{
 		Dir: filepath.Join(t.TempDir(), "data"), Separate: r.seed%2 == 1, Partitions: 1 + r.rng.IntN(4),
 		Seed: r.seed, Records: 5_000 + r.rng.Uint64N(25_000),
+	}
+	if r.server != nil {
+		r.w.Separate, r.w.State, r.w.Space = true, r.server.url, fmt.Sprint("verify_", r.seed)
+		r.w.Records = 2_000 + r.rng.Uint64N(8_000)
 	}
 	defer os.RemoveAll(r.w.Dir)
 	for finished := false; !finished; {
@@ -92,9 +99,14 @@ func (r *round) run(t *testing.T) {
 		} else {
 			r.w.Batch = 1000 // it is late
 		}
+		outage := func() bool { return false }
+		if kill != nil {
+			outage = r.server.mayFail(r.rng)
+		}
 		var err error
-		if finished, err = life(t, r.w, kill); err != nil {
-			t.Fatal(err)
+		finished, err = life(t, r.w, kill)
+		if out := outage(); err != nil && (!out || !strings.Contains(err.Error(), "cannot subscribe")) {
+			t.Fatal(err) // one that begins while its server is away may say so and end
 		}
 		if !finished {
 			r.kills++
@@ -108,9 +120,9 @@ func (r *round) run(t *testing.T) {
 // look verifies the folder.
 func (r *round) look(finished bool) {
 	r.t.Helper()
-	d, err := verify.Read(r.w.StateDir(), r.w.LogDir())
+	d, err := read(r.t, r.w)
 	if err != nil {
-		nothing := errors.Is(err, os.ErrNotExist) || errors.Is(err, pebble.ErrDBDoesNotExist)
+		nothing := errors.Is(err, os.ErrNotExist) || errors.Is(err, pebble.ErrDBDoesNotExist) || strings.Contains(err.Error(), "does not exist")
 		if nothing && !finished && r.marks.InputLog == "" {
 			return // killed before there was anything
 		}

@@ -18,7 +18,9 @@ var Standard = Workload{Delay: Delay.Milliseconds(), Size: Size.Milliseconds()}
 // Life is how one life of the worker is led.
 type Life struct {
 	Dir        string
-	Separate   bool // state and log in a database each, so that the outbox relays
+	Separate   bool   // state and log in a database each, so that the outbox relays
+	State      string // redis:// or postgres:// URL of the server that has the state; then Separate holds, too
+	Space      string // its prefix or schema
 	Partitions int
 	Seed       uint64 // of the events
 	Records    uint64 // then the input is sealed

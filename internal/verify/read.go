@@ -27,7 +27,7 @@ func Read(stateDir, logDir string) (*Data, error) {
 			return nil, errors.Join(err, log.Close())
 		}
 	}
-	d, err := read(state, log)
+	d, err := read(folder{state}, log)
 	err = errors.Join(err, log.Close())
 	if state != log {
 		err = errors.Join(err, state.Close())
@@ -60,7 +60,7 @@ func (Silent) Fatalf(format string, args ...any) {
 	panic(fmt.Sprintf(format, args...)) // of a reader: nothing is lost
 }
 
-func read(state, log *pebble.DB) (*Data, error) {
+func read(state tasks, log *pebble.DB) (*Data, error) {
 	d := &Data{}
 	var err error
 	in, err := readTopic(log, Input)
@@ -137,10 +137,9 @@ func each(db *pebble.DB, prefix []byte, f func(k, v []byte) error) error {
 }
 
 // readTask reads the entries of a task.
-func readTask(db *pebble.DB, handler string, partition int, t *Task, ledger map[uint64]uint64) error {
+func readTask(state tasks, handler string, partition int, t *Task, ledger map[uint64]uint64) error {
 	t.NextRow = 1
-	prefix := append([]byte{'s'}, App+"\x00"+handler+"\x00"...)
-	return each(db, be.AppendUint32(prefix, uint32(partition)), func(k, v []byte) error {
+	return state.each(handler, partition, func(k, v []byte) error {
 		switch {
 		case k[0] == 'm':
 			return t.parse(v)

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,6 +25,8 @@ import (
 	"github.com/pondage/pondage/pubsub/embedded"
 	"github.com/pondage/pondage/stateful"
 	"github.com/pondage/pondage/stateful/pebble"
+	"github.com/pondage/pondage/stateful/postgres"
+	"github.com/pondage/pondage/stateful/redis"
 	"github.com/pondage/pondage/stateful/window"
 )
 
@@ -58,14 +61,14 @@ func (w *worker) event(seq uint64) verify.Event {
 
 // work runs until everything is processed.
 func (w *worker) work(ctx context.Context, ready func()) (err error) {
-	backend, err := pebble.New(ctx, pebble.Config{Dir: w.StateDir(), CacheBytes: 8 << 20, MemTableBytes: 1 << 20})
+	backend, err := w.backend(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, backend.Close()) }()
-	c := embedded.Config{DB: backend.DB(), Partitions: w.Partitions, BatchRecords: w.Batch, MaxBatchRecords: max(4*w.Batch, 1)}
-	if w.Separate {
-		c.DB, c.Dir = nil, w.LogDir()
+	c := embedded.Config{Dir: w.LogDir(), Partitions: w.Partitions, BatchRecords: w.Batch, MaxBatchRecords: max(4*w.Batch, 1)}
+	if b, ok := backend.(*pebble.Backend); ok && !w.Separate {
+		c.DB, c.Dir = b.DB(), ""
 	}
 	log, err := embedded.Open(c)
 	if err != nil {
@@ -111,6 +114,21 @@ func (w *worker) work(ctx context.Context, ready func()) (err error) {
 		loaded = nil // all was there and processed while it still repeated the last events; or err says why not
 	}
 	return errors.Join(err, loaded)
+}
+
+// backend opens where the state is. On a server that is killed, too, retries are short and the breaker lets one through
+// soon.
+func (w *worker) backend(ctx context.Context) (stateful.Backend, error) {
+	const base, most, pause = 10 * time.Millisecond, 200 * time.Millisecond, 300 * time.Millisecond
+	switch {
+	case strings.HasPrefix(w.State, "redis:"):
+		return redis.New(ctx, redis.Config{
+			URLs: []string{w.State}, Prefix: w.Space, Index: w.Seed%2 == 0, PoolMin: 1, RetryBase: base, RetryMax: most, BreakerFor: pause,
+		})
+	case w.State != "":
+		return postgres.New(ctx, postgres.Config{DSN: w.State, Schema: w.Space, RetryBase: base, RetryMax: most, BreakerFor: pause})
+	}
+	return pebble.New(ctx, pebble.Config{Dir: w.StateDir(), CacheBytes: 8 << 20, MemTableBytes: 1 << 20})
 }
 
 // load appends what is not there yet.
