@@ -33,7 +33,7 @@ type sessionTask[E, A any] struct {
 	found *stateful.Cell[keySessions[A]] // the cell of a key that was looked for last
 }
 
-func newSessionTask[E, A any](ctx context.Context, w Window[E, A], t *stateful.Task, s window.SessionWindows) (*sessionTask[E, A], error) {
+func newSessionTask[E, A any](ctx context.Context, w Window[E, A], t *stateful.Task, c core[E, A], s window.SessionWindows) (*sessionTask[E, A], error) {
 	value, err := stateful.NewStateCodec(w.State)
 	if err != nil {
 		return nil, err
@@ -47,7 +47,8 @@ func newSessionTask[E, A any](ctx context.Context, w Window[E, A], t *stateful.T
 		return nil, err
 	}
 	in := &sessionTask[E, A]{
-		gap: s.Gap(), mode: w.Emit,
+		core: c,
+		gap:  s.Gap(), mode: w.Emit,
 		keys:  stateful.NewTable(t, "s", keySessionsCodec[A]{sessionCodec[A]{value}}),
 		older: stateful.NewTable(t, "o", sessionCodec[A]{value}),
 		due:   dueIndex{table: stateful.NewTable(t, "d", due), width: s.Gap()},
@@ -55,9 +56,6 @@ func newSessionTask[E, A any](ctx context.Context, w Window[E, A], t *stateful.T
 	}
 	if w.Trigger != nil || w.Emit != Accumulating {
 		in.trigger = w.trigger()
-	}
-	if in.core, err = newCore(ctx, w, t); err != nil {
-		return nil, err
 	}
 	if in.open, err = in.count.Load(ctx, []byte("open")); err != nil {
 		return nil, err

@@ -231,9 +231,14 @@ func (w Window[E, A]) plain() bool {
 	return w.Trigger == nil && w.Emit == Accumulating || w.Trigger == FinalOnly()
 }
 
-// identity describes what stored state is of.
-func (w Window[E, A]) identity() identity {
-	return identity{windows: w.Windows.String(), trigger: w.trigger().String() + ", " + w.Emit.String()}
+// identities describe what stored state may be of, first what it is of when it is new: slices, where the windows can be
+// merged from them and nothing has to be kept of each. State with a value for each window stays so.
+func (w Window[E, A]) identities() []identity {
+	of := identity{windows: w.Windows.String(), trigger: w.trigger().String() + ", " + w.Emit.String()}
+	if s, ok := w.Windows.(window.SlidingWindows); !ok || s.PerEvent() < 2 || w.aggregate().Merge == nil || !w.plain() {
+		return []identity{of}
+	}
+	return []identity{{windows: of.windows + inSlices, trigger: of.trigger}, of}
 }
 
 // aggregate returns the one that is set.

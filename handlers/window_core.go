@@ -51,7 +51,7 @@ func newCore[E, A any](ctx context.Context, w Window[E, A], t *stateful.Task) (c
 		out:   newResultWriter(w),
 		stats: w.Stats.of(t),
 	}
-	c.about, err = describe(ctx, t, w.identity())
+	c.about, err = describe(ctx, t, w.identities())
 	return c, err
 }
 

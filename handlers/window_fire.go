@@ -61,7 +61,7 @@ func (w *windowTask[E, A]) passed(wm int64) {
 // NextFiring implements [stateful.Firer]. What is yet to be forgotten is known by
 // its being there; what fired and is still there is known by from and after.
 func (w *windowTask[E, A]) NextFiring(ctx context.Context, _ *stateful.Tx, from, wm int64, after stateful.Firing) (stateful.Firing, bool, error) {
-	if d := w.given; d != nil && d.time == after.Time && d.kind == after.Kind && d.key == after.Key {
+	if d := w.given; d != nil && d.firing() == after {
 		d.head = nil
 	}
 	w.given = nil
@@ -80,7 +80,7 @@ func (w *windowTask[E, A]) NextFiring(ctx context.Context, _ *stateful.Tx, from,
 		}
 	}
 	d := &w.firing
-	if c := &w.cleaning; d.p == nil || c.p != nil && c.before(d) {
+	if c := &w.cleaning; d.p == nil || c.p != nil && earlier(c.firing(), d.firing()) {
 		d = c
 	}
 	if d.p == nil {
@@ -91,18 +91,22 @@ func (w *windowTask[E, A]) NextFiring(ctx context.Context, _ *stateful.Tx, from,
 		return stateful.Firing{}, false, nil
 	}
 	w.given = d
-	return stateful.Firing{Time: d.time, Kind: d.kind, Key: d.key}, true, nil
+	return d.firing(), true, nil
 }
 
-// before orders heads by (time, key, kind).
-func (d *drain[A]) before(o *drain[A]) bool {
-	if d.time != o.time {
-		return d.time < o.time
+func (d *drain[A]) firing() stateful.Firing {
+	return stateful.Firing{Time: d.time, Kind: d.kind, Key: d.key}
+}
+
+// earlier orders firings by (time, key, kind).
+func earlier(a, b stateful.Firing) bool {
+	if a.Time != b.Time {
+		return a.Time < b.Time
 	}
-	if d.key != o.key {
-		return d.key < o.key
+	if a.Key != b.Key {
+		return a.Key < b.Key
 	}
-	return d.kind < o.kind
+	return a.Kind < b.Kind
 }
 
 // begin starts the drains that are due.

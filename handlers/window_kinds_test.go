@@ -253,7 +253,7 @@ func (m *slow) tick(d int64) {
 func (m *slow) fire(w *slowWindow) {
 	var value strings.Builder
 	first, end := w.events[0].At, w.events[0].At
-	for _, e := range w.events {
+	for _, e := range m.inOrder(w.events) {
 		value.WriteString(nameOf(e))
 		first, end = min(first, e.At), max(end, e.At)
 	}
@@ -271,6 +271,25 @@ func (m *slow) fire(w *slowWindow) {
 	if m.mode == handlers.Discarding {
 		w.events = nil
 	}
+}
+
+// sliced reports whether windows are merged from slices.
+func (s setting) sliced() bool {
+	return s.kind == "sliding" && s.merge && s.slide < s.size && (s.trigger == "" && s.mode == handlers.Accumulating || s.trigger == "final")
+}
+
+// inOrder returns events as they are folded and merged: as they came, and those of slices one slice after the
+// other. Two are of one slice when they are in the same windows.
+func (m *slow) inOrder(events []event) []event {
+	if !m.sliced() {
+		return events
+	}
+	events = slices.Clone(events)
+	slices.SortStableFunc(events, func(a, b event) int {
+		in, other := m.windowsOf(a), m.windowsOf(b)
+		return cmp.Or(cmp.Compare(in[0][0], other[0][0]), cmp.Compare(in[len(in)-1][0], other[len(other)-1][0]))
+	})
+	return events
 }
 
 // settingOf makes a setting of bytes.

@@ -55,20 +55,29 @@ const endBytes = 8
 
 // Instance implements [stateful.Instancer].
 func (w Window[E, A]) Instance(ctx context.Context, t *stateful.Task) (stateful.Handler, error) {
-	if s, ok := w.Windows.(window.SessionWindows); ok {
-		return newSessionTask(ctx, w, t, s)
+	c, err := newCore(ctx, w, t)
+	if err != nil {
+		return nil, err
 	}
+	if s, ok := w.Windows.(window.SessionWindows); ok {
+		return newSessionTask(ctx, w, t, c, s)
+	}
+	if strings.HasSuffix(c.about.now.windows, inSlices) {
+		return newSlicedTask(ctx, w, t, c)
+	}
+	return newWindowTask(ctx, w, t, c)
+}
+
+func newWindowTask[E, A any](ctx context.Context, w Window[E, A], t *stateful.Task, c core[E, A]) (*windowTask[E, A], error) {
 	codec, err := stateful.NewStateCodec(w.State)
 	if err != nil {
 		return nil, err
 	}
 	in := &windowTask[E, A]{
+		core:      c,
 		finalOnly: w.Trigger == FinalOnly(),
 		cells:     stateful.NewTable(t, "w", codec),
 		slice:     nowhere,
-	}
-	if in.core, err = newCore(ctx, w, t); err != nil {
-		return nil, err
 	}
 	if in.cut, err = cutOf(w.Windows); err != nil {
 		return nil, err
@@ -85,10 +94,7 @@ func (w Window[E, A]) Instance(ctx context.Context, t *stateful.Task) (stateful.
 	} else if in.trigger, err = newTriggering(w, t, &in.core, in.cells, codec); err != nil {
 		return nil, err
 	}
-	if err := in.findOpen(ctx); err != nil {
-		return nil, err
-	}
-	return in, nil
+	return in, in.findOpen(ctx)
 }
 
 // nowhere is a span that no time lies in.

@@ -74,6 +74,9 @@ func NewTable[T any](t *Task, name string, codec ValueCodec[T]) *Table[T] {
 
 func tablePrefix(name string) string { return spaceTable + name + "\x00" }
 
+// end returns what comes behind all keys of the table.
+func (tb *Table[T]) end() string { return tb.prefix[:len(tb.prefix)-1] + "\x01" }
+
 // Key returns the cell's key. It stays valid for ever.
 func (c *Cell[T]) Key() string { return c.full[c.prefix:] }
 
@@ -165,7 +168,7 @@ func (tb *Table[T]) Cold(ctx context.Context, from, to []byte) iter.Seq2[*Cell[T
 // First returns the first stored key at or after from, empty when there is none.
 // It sees what was committed, not what the transaction in hand changed.
 func (tb *Table[T]) First(ctx context.Context, from []byte) (string, error) {
-	for e, err := range tb.t.store.Scan(ctx, tb.prefix+string(from), tb.prefix[:len(tb.prefix)-1]+"\x01") {
+	for e, err := range tb.t.store.Scan(ctx, tb.prefix+string(from), tb.end()) {
 		if err != nil {
 			return "", tb.t.tx.faulty("scan state", err)
 		}

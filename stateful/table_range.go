@@ -55,3 +55,45 @@ func (tb *Table[T]) Range(ctx context.Context, from, to []byte) iter.Seq2[*Cell[
 		flush("", true)
 	}
 }
+
+// Names yields, in byte order, the keys in [from, to) that have a value, as the transaction in hand sees
+// them, without loading anything. An empty to is the end of the table. Nothing may be changed while it runs.
+func (tb *Table[T]) Names(ctx context.Context, from, to []byte) iter.Seq2[string, error] {
+	lo, hi := tb.prefix+string(from), tb.prefix+string(to)
+	if len(to) == 0 {
+		hi = tb.end()
+	}
+	return func(yield func(string, error) bool) {
+		var own []string // those that the store does not have
+		for _, c := range tb.dirty {
+			if !c.stored && c.has && c.full >= lo && c.full < hi {
+				own = append(own, c.Key())
+			}
+		}
+		slices.Sort(own)
+		for e, err := range tb.t.store.Scan(ctx, lo, hi) {
+			if err != nil {
+				yield("", tb.t.tx.faulty("scan state", err))
+				return
+			}
+			name := e.Key[len(tb.prefix):]
+			for len(own) > 0 && own[0] < name {
+				if !yield(own[0], nil) {
+					return
+				}
+				own = own[1:]
+			}
+			if c := tb.index[name]; c != nil && !c.has {
+				continue
+			}
+			if !yield(name, nil) {
+				return
+			}
+		}
+		for _, name := range own {
+			if !yield(name, nil) {
+				return
+			}
+		}
+	}
+}
