@@ -22,7 +22,9 @@ type path struct {
 	size    time.Duration
 	windows window.Windows // instead of tumbling ones of size
 	delay   time.Duration
-	stored  bool // results are stored, relayed and added up; otherwise discarded at once
+	change  func(*handlers.Window[event, int64]) // has the last word on the handler
+	fired   *uint64                              // set to the number of results
+	stored  bool                                 // results are stored, relayed and added up; otherwise discarded at once
 	// backend opens what keeps the state; nil is memory. close is called after the run.
 	backend func() (b stateful.Backend, close func() error, err error)
 	prepare func(*source)
@@ -44,6 +46,9 @@ func (c *path) handler(stats *handlers.Stats) handlers.Window[event, int64] {
 	}
 	if !c.pool.json {
 		w.In = binaryCodec{}
+	}
+	if c.change != nil {
+		c.change(&w)
 	}
 	return w
 }
@@ -87,7 +92,11 @@ func (c *path) run(total int64, w *stopwatch, during func() error) (sample, erro
 		}
 		return err
 	})
-	return s, errors.Join(err, c.check(stats.Read(), out, want), closeBackend())
+	n := stats.Read()
+	if c.fired != nil {
+		*c.fired = n.Fired
+	}
+	return s, errors.Join(err, c.check(n, out, want), closeBackend())
 }
 
 func (c *path) open() (stateful.Backend, func() error, error) {

@@ -32,6 +32,14 @@ type pool struct {
 	mem   []byte
 	parts []poolPart
 	span  int64
+	slow  int64 // times as long as it was made for
+}
+
+// slowed makes event time pass so many times faster: the events of a second become those of n. It must not be
+// filled from before.
+func (p *pool) slowed(n int64) *pool {
+	p.slow, p.span = n, p.span*n
+	return p
 }
 
 type poolPart struct {
@@ -70,7 +78,7 @@ func newPoolOf(events, keys int, asJSON bool, keyOf func(i int) int) (*pool, err
 	if err != nil {
 		return nil, fmt.Errorf("allocate %d events: %w", events, err)
 	}
-	p := &pool{json: asJSON, mem: mem, parts: make([]poolPart, partitions), span: int64(events / perMilli)}
+	p := &pool{json: asJSON, mem: mem, parts: make([]poolPart, partitions), span: int64(events / perMilli), slow: 1}
 	for i := range p.parts {
 		n := sizes[i] * eventBytes
 		p.parts[i] = poolPart{events: mem[:0:n], at: make([]int32, 0, sizes[i])}
@@ -114,7 +122,7 @@ func (p *pool) fill(recs []stateful.Record, part int, i int64, n int) []stateful
 	at, shift := i%size, epoch+i/size*p.span
 	for range n {
 		e := pt.events[at*eventBytes : (at+1)*eventBytes : (at+1)*eventBytes]
-		ms := shift + int64(pt.at[at])
+		ms := shift + int64(pt.at[at])*p.slow
 		rec := stateful.Record{Value: e, Time: ms, Offset: i}
 		if p.json {
 			putDigits(e[jsonTime:jsonTime+13], ms)

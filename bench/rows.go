@@ -19,6 +19,7 @@ const window10s = 10 * time.Second
 type poolKey struct {
 	keys int
 	json bool
+	slow int64
 }
 
 // env is what rows share.
@@ -32,16 +33,20 @@ func newEnv(o options, out io.Writer) *env {
 	return &env{o: o, out: out, pools: make(map[poolKey]*pool)}
 }
 
-func (e *env) pool(keys int, asJSON bool) (*pool, error) {
-	k := poolKey{keys, asJSON}
+func (e *env) pool(keys int, asJSON bool) (*pool, error) { return e.slowPool(keys, asJSON, 1) }
+
+// slowPool returns a pool of which a second of event time has a share of the events.
+func (e *env) slowPool(keys int, asJSON bool, share int64) (*pool, error) {
+	k := poolKey{keys, asJSON, share}
 	if p := e.pools[k]; p != nil {
 		return p, nil
 	}
 	p, err := newPool(e.o.pool, keys, asJSON)
-	if err == nil {
-		e.pools[k] = p
+	if err != nil {
+		return nil, err
 	}
-	return p, err
+	e.pools[k] = p.slowed(share)
+	return p, nil
 }
 
 func (e *env) close() {
@@ -111,6 +116,8 @@ func rows() []row {
 		{"stock-count", stockCount},
 		{"stock-path", stockMessages},
 		{"latency", latency},
+		{"sliding-10s", slidingInMemory},
+		{"sliding-1h", slidingByTheSecond},
 		{"sessions-memory", sessionsInMemory},
 		{"sessions-pebble", sessionsOnDisk},
 		{"heap", heap},

@@ -19,7 +19,8 @@ type Aggregate[E, A any] struct {
 	// Fold returns the value with one more event. It must not change memory that the
 	// value it was given refers to: that value comes back when the event fails.
 	Fold func(value A, event E) (A, error)
-	// Merge returns the value of the events of both.
+	// Merge returns the value of the events of both; those of b come later in time. It must be associative, and
+	// must not change memory that its arguments refer to: they may be merged again.
 	Merge func(a, b A) (A, error)
 
 	part  part[E]

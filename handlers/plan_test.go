@@ -74,13 +74,21 @@ func TestAPlanIsCheckedWhenItIsAdded(t *testing.T) {
 		{
 			name:   "what the limit allows is not",
 			change: func(w *W) { w.Windows = window.Sliding(10_000*time.Second, time.Second) },
-			warned: []string{"folded into 10000 of them"},
+			warned: []string{"folded into 10000 of them", "set Merge"},
 		},
 		{
 			name:    "the limit is the processor's",
 			change:  func(w *W) { w.Windows = window.Sliding(time.Minute, time.Second) },
 			config:  func(c *stateful.Config) { c.Limits.WindowsPerKey = 59 },
 			refused: []string{"in 60 of them", "59 open ones"},
+		},
+		{name: "many that are merged from slices are silent", change: func(w *W) { w.Windows, w.Merge = window.Sliding(time.Hour, time.Second), merge }},
+		{
+			name: "many that a trigger keeps something of are not",
+			change: func(w *W) {
+				w.Windows, w.Merge, w.Emit = window.Sliding(time.Hour, time.Second), merge, handlers.Retracting
+			},
+			warned: []string{"folded into 3600 of them"},
 		},
 		{name: "few windows of an event are silent", change: func(w *W) { w.Windows = window.Sliding(99*time.Second, time.Second) }},
 		{

@@ -33,8 +33,21 @@ func (s *slicing) number(start int64) int64 {
 	return n
 }
 
-// within returns the numbers of the slices in the window that ends at end: from up to, not including, to.
-func (s *slicing) within(end int64) (from, to int64) { return s.number(end - s.Size()), s.number(end) }
+// slicedWindow is a window in numbers of slices: it has those of [from, to), of which those below goes are in none after
+// it.
+type slicedWindow struct {
+	end            int64
+	from, to, goes int64
+}
+
+// windowTo returns the window that ends at end.
+func (s *slicing) windowTo(end int64) slicedWindow {
+	w := slicedWindow{end: end, from: s.number(end - s.Size()), to: s.number(end)}
+	if w.goes = w.from + 1; s.twice {
+		w.goes++
+	}
+	return w
+}
 
 // after returns the end of the first window that ends after t.
 func (s *slicing) after(t int64) int64 { return s.Oldest(t).End }

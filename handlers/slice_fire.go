@@ -8,16 +8,17 @@ import (
 
 	"github.com/pondage/pondage/internal/keysort"
 	"github.com/pondage/pondage/stateful"
+	"github.com/pondage/pondage/stateful/window"
 )
 
 // sliceDrain goes over the keys that have something in one window, in order.
 type sliceDrain[A any] struct {
+	slicedWindow
 	on         bool
 	kind       uint8
 	time       int64
-	end        int64 // of the window
-	from, to   int64 // the slices that a key must have one of: those of the window, or those that go
-	goes       int64 // slices below are of no other window
+	least      int64 // the first slice that matters, and the one behind the last: those of the window, or those that go
+	below      int64
 	keys       []*slicedKey[A]
 	i          int    // keys before are done with
 	kept       int    // of members, those that stay: keys[:kept]
@@ -33,10 +34,12 @@ func (w *slicedTask[E, A]) Due() int64 { return w.next }
 
 // FlushTo implements [stateful.Flusher].
 func (w *slicedTask[E, A]) FlushTo() int64 {
-	if len(w.open) == 0 {
-		return math.MinInt64
+	for _, s := range slices.Backward(w.open) {
+		if _, has := s.stored.Value(); has { // a record that failed may have opened others
+			return s.gone
+		}
 	}
-	return w.open[len(w.open)-1].gone
+	return window.Never
 }
 
 // ripe returns the end of the first window that has not fired.
@@ -135,10 +138,9 @@ func (w *slicedTask[E, A]) begin(wm int64, after stateful.Firing) {
 
 // drain begins with the first key, or with the one behind past.
 func (w *slicedTask[E, A]) drain(d *sliceDrain[A], kind uint8, end, at int64, resume bool, past string) {
-	from, to := w.cut.within(end)
-	*d = sliceDrain[A]{on: true, kind: kind, time: at, end: end, from: from, to: to, goes: w.goes(end)}
-	if kind == cleanKind {
-		d.from, d.to = math.MinInt64, d.goes
+	*d = sliceDrain[A]{on: true, kind: kind, time: at, slicedWindow: w.cut.windowTo(end)}
+	if d.least, d.below = d.from, d.to; kind == cleanKind {
+		d.least, d.below = math.MinInt64, d.goes
 	}
 	switch {
 	case w.cold:
@@ -206,11 +208,6 @@ func inOrder[A any](keys []*slicedKey[A]) []*slicedKey[A] {
 	return sorted
 }
 
-// goes returns the first slice that is in a window behind the one that ends at end.
-func (w *slicedTask[E, A]) goes(end int64) int64 {
-	return w.cut.number(end - w.cut.Size() + w.cut.Slide())
-}
-
 // takes reports whether a firing of the kind is the window's last.
 func (w *slicedTask[E, A]) takes(kind uint8) bool {
 	return kind == cleanKind || w.lateness == 0 || w.finalOnly
@@ -231,7 +228,7 @@ func (w *slicedTask[E, A]) fill(ctx context.Context, d *sliceDrain[A]) (ended bo
 		}
 		k := d.keys[d.i]
 		d.i++
-		if k.holds(d.from, d.to, noSlice) {
+		if k.holds(d.least, d.below, noSlice) {
 			d.head = k
 			continue
 		}
@@ -280,7 +277,7 @@ func (w *slicedTask[E, A]) readChunk(ctx context.Context, d *sliceDrain[A]) erro
 		f := &found[n-1]
 		number := w.cut.number(start)
 		f.slices++
-		f.wanted = f.wanted || number >= d.from && number < d.to
+		f.wanted = f.wanted || number >= d.least && number < d.below
 	}
 	for _, f := range found {
 		d.next = behindKey(d.next[:0], f.escaped)

@@ -45,14 +45,32 @@ const noSlice = math.MinInt64
 
 // find returns where the first leaf is whose number is n or greater.
 func (k *slicedKey[A]) find(n int64) int {
-	if len(k.leaves) == 0 || n <= k.leaves[0].n {
+	switch last := len(k.leaves) - 1; {
+	case last < 0 || n <= k.leaves[0].n:
 		return 0
+	case n > k.leaves[last].n:
+		return last + 1
 	}
 	if i := n - k.leaves[0].n; i < int64(len(k.leaves)) && k.leaves[i].n == n { // none is missing
 		return int(i)
 	}
 	i, _ := slices.BinarySearchFunc(k.leaves, n, func(l leaf[A], n int64) int { return cmp.Compare(l.n, n) })
 	return i
+}
+
+// cell returns that of a slice, nil when it is not in memory. k may be nil.
+func (k *slicedKey[A]) cell(n int64) *stateful.Cell[A] {
+	if k == nil || len(k.leaves) == 0 {
+		return nil
+	}
+	l := k.leaves[len(k.leaves)-1]
+	if l.n == n { // nearly always
+		return l.cell
+	}
+	if i := k.find(n); i < len(k.leaves) && k.leaves[i].n == n {
+		return k.leaves[i].cell
+	}
+	return nil
 }
 
 // insert adds a slice that may be there already, and reports whether it was not.

@@ -11,12 +11,12 @@ import (
 // Fire implements [stateful.Firer].
 func (w *slicedTask[E, A]) Fire(ctx context.Context, tx *stateful.Tx, f stateful.Firing) error {
 	if f.Kind == fireKind {
-		k, end, err := w.find(ctx, f)
+		k, of, err := w.find(ctx, f)
 		if err != nil {
 			return err
 		}
 		if k != nil {
-			if err := w.fire(tx, k, end, 0, noSlice); err != nil {
+			if err := w.fire(tx, k, of, 0, noSlice); err != nil {
 				return err
 			}
 		}
@@ -30,15 +30,15 @@ func (w *slicedTask[E, A]) Skip(ctx context.Context, tx *stateful.Tx, f stateful
 	if !w.takes(f.Kind) {
 		return nil
 	}
-	k, end, err := w.find(ctx, f)
+	k, of, err := w.find(ctx, f)
 	if err != nil || k == nil {
 		return err
 	}
-	w.letGo(k, w.goes(end))
+	w.letGo(k, of.goes)
 	if !k.numbered {
 		return nil
 	}
-	from, to := appendSliceName(nil, k.key, math.MinInt64), appendSliceName(nil, k.key, end+1)
+	from, to := appendSliceName(nil, k.key, math.MinInt64), appendSliceName(nil, k.key, of.end+1)
 	for c, err := range w.panes.Range(ctx, from, to) {
 		if err != nil {
 			return err
@@ -48,36 +48,34 @@ func (w *slicedTask[E, A]) Skip(ctx context.Context, tx *stateful.Tx, f stateful
 	return nil
 }
 
-// find returns the key of a firing, nil when nothing is there of it, and the end of its window. The instance that
+// find returns the key of a firing, nil when nothing is there of it, and its window. The instance that
 // named the firing may be gone, so that this one has to look it up.
-func (w *slicedTask[E, A]) find(ctx context.Context, f stateful.Firing) (*slicedKey[A], int64, error) {
+func (w *slicedTask[E, A]) find(ctx context.Context, f stateful.Firing) (*slicedKey[A], slicedWindow, error) {
 	if w.given != nil {
-		return w.given.head, w.given.end, nil
+		return w.given.head, w.given.slicedWindow, nil
 	}
 	end := f.Time + 1
 	if f.Kind == cleanKind || w.finalOnly {
 		end -= w.lateness
 	}
 	k, err := w.load(ctx, f.Key)
-	return k, end, err
+	return k, w.cut.windowTo(end), err
 }
 
 // fire emits the value of a window, if it has any.
-func (w *slicedTask[E, A]) fire(tx *stateful.Tx, k *slicedKey[A], end int64, pane uint32, unsettled int64) error {
-	from, to := w.cut.within(end)
+func (w *slicedTask[E, A]) fire(tx *stateful.Tx, k *slicedKey[A], of slicedWindow, pane uint32, unsettled int64) error {
 	m := merger[A]{k, w.merge, unsettled}
-	v, has, err := m.over(from, to)
+	v, has, err := m.over(of.from, of.to)
 	if err != nil || !has {
 		return err
 	}
-	return w.emit(tx, window.Span{Start: end - w.cut.Size(), End: end}, k.key, v, pane)
+	return w.emit(tx, window.Span{Start: of.end - w.cut.Size(), End: of.end}, k.key, v, pane)
 }
 
 // fireAgain emits those windows of a slice that had their end before the event in hand came. had says whether the
 // slice had a value before.
-func (w *slicedTask[E, A]) fireAgain(ctx context.Context, tx *stateful.Tx, s *openSlice[A], key string, wm int64, had bool) error {
-	k, err := w.load(ctx, key)
-	if err != nil {
+func (w *slicedTask[E, A]) fireAgain(ctx context.Context, tx *stateful.Tx, s *openSlice[A], k *slicedKey[A], wm int64, had bool) error {
+	if _, err := w.load(ctx, k.key); err != nil {
 		return err
 	}
 	k.change(s.number)
@@ -86,13 +84,14 @@ func (w *slicedTask[E, A]) fireAgain(ctx context.Context, tx *stateful.Tx, s *op
 		end = w.cut.after(gone)
 	}
 	for ; end <= s.newest && w.fires(end) <= wm; end += w.cut.Slide() {
-		pane := uint32(0)
-		if from, to := w.cut.within(end); had || k.holds(from, to, s.number) { // then it fired
+		of, pane := w.cut.windowTo(end), uint32(0)
+		if had || k.holds(of.from, of.to, s.number) { // then it fired
+			var err error
 			if pane, err = w.nextPane(ctx, k, end); err != nil {
 				return err
 			}
 		}
-		if err := w.fire(tx, k, end, pane, s.number); err != nil {
+		if err := w.fire(tx, k, of, pane, s.number); err != nil {
 			return err
 		}
 	}

@@ -125,8 +125,8 @@ func (w *slicedTask[E, A]) fires(end int64) int64 { return end - 1 + w.wait }
 // Process implements [stateful.Handler]. It is the hot path: an event of a key and slice
 // that are in memory allocates nothing.
 func (w *slicedTask[E, A]) Process(ctx context.Context, tx *stateful.Tx, rec *stateful.Record) error {
-	ts, err := w.observe(tx, rec)
-	if err != nil {
+	ts, taken, err := w.observe(tx, rec)
+	if err != nil || !taken {
 		return err
 	}
 	wm := tx.Watermark()
@@ -144,10 +144,10 @@ func (w *slicedTask[E, A]) Process(ctx context.Context, tx *stateful.Tx, rec *st
 		return w.late(tx, rec, w.cut.Newest(ts), wm)
 	}
 	key := w.key(w.event)
-	w.id = appendSliceName(w.id[:0], key, s.Start)
-	c := w.values.Find(w.id)
+	k := w.keys[key]
+	c := k.cell(s.number)
 	if c == nil {
-		if c, err = w.newCell(ctx, s, key, wm); err != nil {
+		if k, c, err = w.newCell(ctx, s, k, key, wm); err != nil {
 			return err
 		}
 	}
@@ -164,7 +164,7 @@ func (w *slicedTask[E, A]) Process(ctx context.Context, tx *stateful.Tx, rec *st
 	}
 	w.values.Put(c, v)
 	if s.fires <= wm {
-		if err := w.fireAgain(ctx, tx, s, key, wm, had); err != nil {
+		if err := w.fireAgain(ctx, tx, s, k, wm, had); err != nil {
 			return err
 		}
 	}
@@ -263,33 +263,32 @@ func upTo(wm, lateness int64) int64 {
 	return wm + 1 - lateness
 }
 
-// newCell returns the cell of w.id, which is not in memory.
-func (w *slicedTask[E, A]) newCell(ctx context.Context, s *openSlice[A], key string, wm int64) (*stateful.Cell[A], error) {
-	if w.keys[key] == nil {
+// newCell returns the cell of a slice and key that is not in memory. k is nil when nothing of the key is.
+func (w *slicedTask[E, A]) newCell(ctx context.Context, s *openSlice[A], k *slicedKey[A], key string, wm int64) (*slicedKey[A], *stateful.Cell[A], error) {
+	if k == nil {
 		if err := w.checkKey(key); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	if most := int64(w.limits.WindowsPerKey); w.windows() > most {
+	if w.windows() > int64(w.limits.WindowsPerKey) {
 		if err := w.checkWindows(ctx, s, key, wm); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		w.id = appendSliceName(w.id[:0], key, s.Start)
 	}
+	w.id = appendSliceName(w.id[:0], key, s.Start)
 	if !s.cold {
 		c := w.values.Fresh(w.id)
-		w.attach(key, s, c)
-		return c, nil
+		return w.attach(key, s, c), c, nil
 	}
 	c, err := w.values.Load(ctx, w.id)
-	if err == nil {
-		w.attach(key, s, c)
+	if err != nil {
+		return nil, nil, err
 	}
-	return c, err
+	return w.attach(key, s, c), c, nil
 }
 
 // attach makes a cell part of its key and slice.
-func (w *slicedTask[E, A]) attach(key string, s *openSlice[A], c *stateful.Cell[A]) {
+func (w *slicedTask[E, A]) attach(key string, s *openSlice[A], c *stateful.Cell[A]) *slicedKey[A] {
 	k := w.keys[key]
 	if k == nil {
 		name := c.Key()
@@ -297,13 +296,14 @@ func (w *slicedTask[E, A]) attach(key string, s *openSlice[A], c *stateful.Cell[
 		w.keys[k.key] = k
 	}
 	if !k.insert(s.number, c) {
-		return
+		return k
 	}
 	s.keys = append(s.keys, k)
 	if !w.cold && s.Start < w.covered && !k.member {
 		k.member = true
 		w.joining = append(w.joining, k)
 	}
+	return k
 }
 
 // load brings all slices of a key into memory, and returns what is there of it, which may be nil.

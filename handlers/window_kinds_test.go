@@ -1,7 +1,9 @@
 package handlers_test
 
 import (
+	"bytes"
 	"cmp"
+	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -342,7 +344,25 @@ func (s setting) play(t testing.TB, events []event, cuts, limits uint8) []string
 		}
 	}
 	e.end()
+	if s.kind != "global" && s.kind != "count" {
+		s.checkNothingIsLeft(t, e)
+	}
 	return e.long()
+}
+
+// checkNothingIsLeft finds what is stored of windows that are all gone.
+func (s setting) checkNothingIsLeft(t testing.TB, e *engine) {
+	t.Helper()
+	for line := range bytes.Lines(ofTables(dump(t, e.cfg.Backend, stateful.TaskID{App: "test", Handler: "lists"}))) {
+		key, _, _ := bytes.Cut(line, []byte(" "))
+		name, err := hex.DecodeString(string(key))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if left := string(name); !strings.HasPrefix(left, "sa\x00") && left != "sc\x00open" {
+			t.Errorf("%v: %q is left in the store", s, left)
+		}
+	}
 }
 
 func (s setting) expect(events []event) []string {
@@ -361,6 +381,9 @@ func (s setting) expect(events []event) []string {
 	return m.out
 }
 
+// longNames are keys one of which is how others begin, also where keys are escaped.
+var longNames = map[string]string{"a": "", "b": "a", "c": "a\x00", "d": "a\x00b", "e": "ab"}
+
 // longScript makes events and ticks of bytes.
 func longScript(b []byte) (out []event) {
 	for i, e := range script(b) {
@@ -368,6 +391,7 @@ func longScript(b []byte) (out []event) {
 			out = append(out, event{Key: "tick", At: 1 + e.At&3})
 		}
 		e.N = float64(i)
+		e.Key = longNames[e.Key]
 		out = append(out, e)
 	}
 	return out

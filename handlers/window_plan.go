@@ -59,12 +59,16 @@ func (w Window[E, A]) planSliding(p *planner, s window.SlidingWindows) {
 	n, most := s.PerEvent(), int64(p.limits.WindowsPerKey)
 	switch {
 	case n > most:
-		p.fault("Windows are %v: every event would be in %d of them, each with a value of its own, and a key may have %d open ones (Limits.WindowsPerKey): "+
+		p.fault("Windows are %v: every event would be in %d of them, and a key may have %d open ones (Limits.WindowsPerKey): "+
 			"make the slide %v or more, or the size %v or less",
 			s, n, most, time.Duration((s.Size()+most-1)/most)*time.Millisecond, time.Duration(most*s.Slide())*time.Millisecond)
 		return
-	case n >= manyWindows:
-		p.warn("Windows are %v: every event is folded into %d of them, and as many values are stored: make the slide longer", s, n)
+	case n >= manyWindows && !w.sliced():
+		way := "make the slide longer"
+		if w.plain() {
+			way = "set Merge, so that it is folded once and windows are merged from slices, or " + way
+		}
+		p.warn("Windows are %v: every event is folded into %d of them, and as many values are stored: %s", s, n, way)
 	}
 	if k, ok := w.Trigger.(everyN); ok && n/int64(k) >= manyWindows {
 		p.warn("Windows are %v and Trigger is %v: an event is in %d windows, so it gives %d results on average: make the slide longer, or give results less often", s, k, n, n/int64(k))

@@ -64,29 +64,25 @@ func (tb *Table[T]) Names(ctx context.Context, from, to []byte) iter.Seq2[string
 		hi = tb.end()
 	}
 	return func(yield func(string, error) bool) {
-		var own []string // those that the store does not have
-		for _, c := range tb.dirty {
-			if !c.stored && c.has && c.full >= lo && c.full < hi {
+		var own []string // changed ones: the store may not have them
+		for _, i := range tb.sorted.between(len(tb.dirty), func(i int32) string { return tb.dirty[i].full }, lo, hi) {
+			if c := tb.dirty[i]; c.has {
 				own = append(own, c.Key())
 			}
 		}
-		slices.Sort(own)
 		for e, err := range tb.t.store.Scan(ctx, lo, hi) {
 			if err != nil {
 				yield("", tb.t.tx.faulty("scan state", err))
 				return
 			}
 			name := e.Key[len(tb.prefix):]
-			for len(own) > 0 && own[0] < name {
-				if !yield(own[0], nil) {
+			for len(own) > 0 && own[0] <= name {
+				if own[0] < name && !yield(own[0], nil) {
 					return
 				}
 				own = own[1:]
 			}
-			if c := tb.index[name]; c != nil && !c.has {
-				continue
-			}
-			if !yield(name, nil) {
+			if c := tb.index[name]; (c == nil || c.has) && !yield(name, nil) {
 				return
 			}
 		}
