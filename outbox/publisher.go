@@ -43,15 +43,12 @@ type PublisherConfig struct {
 	FIFO bool
 	// Domain says what a published message survives. Default DomainProcess.
 	Domain stateful.Domain
-	// Run makes the ids of this process differ from those of an earlier one: set it to something unique, such as the time
-	// of the start, when the state is in memory. Such state begins anew and may give other outputs under the same
-	// sequences, which a receiver that drops repeats would take for the old ones (T8). Default: none.
-	Run string
 }
 
 // Publisher returns a sink that publishes with any Watermill publisher, at least
 // once: after a crash, or an error, messages may be published again. A row's message always has the same UUID, made
-// from app, incarnation, handler, partition and sequence, so that receivers can drop repeats.
+// from app, incarnation, handler, partition and sequence, so that receivers can drop repeats. State that dies with the process begins
+// anew and may give other outputs under the same sequences, so there it is also made from the life of the state (Producer.Run).
 //
 // Of headers with one name the last one counts. A message's context is the relay's. When Publish does not
 // return, it is left behind once the task closes. Closing the sink does not close pub.
@@ -103,7 +100,7 @@ func (p *publisher) usable(ctx context.Context) error {
 
 // Commit implements [Sink]. Consecutive rows of one topic are one Publish.
 func (p *publisher) Commit(ctx context.Context, who stateful.Producer, rows []stateful.Row) (int, error) {
-	id := newIDs(who, p.c.Run)
+	id := newIDs(who)
 	for n := 0; n < len(rows); {
 		if err := p.usable(ctx); err != nil {
 			return n, err
@@ -168,9 +165,9 @@ func (p *publisher) Close() error {
 // last 62 bits, the sequence. Two rows of one producer never share one.
 type ids [16]byte
 
-func newIDs(p stateful.Producer, run string) (id ids) {
+func newIDs(p stateful.Producer) (id ids) {
 	var b []byte
-	for _, s := range []string{p.App, p.Handler, run} { // lengths keep ("a", "bc") from ("ab", "c")
+	for _, s := range []string{p.App, p.Handler, p.Run} { // lengths keep ("a", "bc") from ("ab", "c")
 		b = append(binary.AppendUvarint(b, uint64(len(s))), s...)
 	}
 	b = binary.AppendUvarint(b, p.Incarnation)

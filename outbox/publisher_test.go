@@ -14,6 +14,7 @@ import (
 
 	"github.com/pondage/pondage/outbox"
 	"github.com/pondage/pondage/stateful"
+	"github.com/pondage/pondage/stateful/memory"
 )
 
 // recorder is a Watermill publisher that keeps what it is given.
@@ -77,7 +78,8 @@ func TestPublisherMakesMessagesOfRows(t *testing.T) {
 func TestPublisherGivesARowTheSameIDEveryTimeAndNoOtherRowTheSame(t *testing.T) {
 	first := func(p stateful.Producer, run string, seq uint64) string {
 		rec := &recorder{}
-		if _, err := outbox.Publisher(rec, outbox.PublisherConfig{Run: run}).Commit(ctx, p, rows(seq, seq)); err != nil {
+		p.Run = run
+		if _, err := outbox.Publisher(rec, outbox.PublisherConfig{}).Commit(ctx, p, rows(seq, seq)); err != nil {
 			t.Fatal(err)
 		}
 		return rec.msgs[0].UUID
@@ -109,6 +111,71 @@ func TestPublisherGivesARowTheSameIDEveryTimeAndNoOtherRowTheSame(t *testing.T) 
 		seen[other] = name
 	}
 }
+
+// lasting is a backend whose state survives the process.
+type lasting struct{ stateful.Backend }
+
+func (lasting) Domain() stateful.Domain { return stateful.DomainMachine }
+
+// T8: state in memory that begins anew gives other outputs under the same sequences; a receiver must not take them for the old ones.
+func TestOutputsOfStateThatBeganAnewHaveOtherIDs(t *testing.T) {
+	first := func(b stateful.Backend) string {
+		t.Helper()
+		rec := &recorder{}
+		p := processor(t, b, outbox.Publisher(rec, outbox.PublisherConfig{}), 1)
+		if err := p.Process(ctx, "copier", batch(0, 1)); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Close(ctx); err != nil {
+			t.Fatal(err)
+		}
+		return rec.msgs[0].UUID
+	}
+	if first(memory.New()) == first(memory.New()) {
+		t.Error("the outputs of two memories have one id")
+	}
+	if first(lasting{memory.New()}) != first(lasting{memory.New()}) {
+		t.Error("an output has two ids although its state survives the process")
+	}
+	type stateless struct{ stateful.Backend } // it does not say when it begins anew
+	if first(stateless{memory.New()}) != first(stateless{memory.New()}) {
+		t.Error("the output of one process has two ids")
+	}
+	if first(stateless{memory.New()}) == first(lasting{memory.New()}) {
+		t.Error("the output of state that dies with the process has the same id in each")
+	}
+}
+
+// A row that is published again by the next owner of the same state has the id it had.
+func TestARowOfOneMemoryKeepsItsID(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, tried := memory.New(), ""
+		p := processor(t, b, outbox.Publisher(publishing(func(m *message.Message) error { tried = m.UUID; return errDown }), outbox.PublisherConfig{}), 1)
+		if err := p.Process(ctx, "copier", batch(0, 1)); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Close(ctx); err != nil {
+			t.Fatal(err)
+		}
+		rec := &recorder{}
+		p = processor(t, b, outbox.Publisher(rec, outbox.PublisherConfig{}), 1)
+		if err := p.Process(ctx, "copier", batch(1, 2)); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Close(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if got := rec.msgs[0].UUID; got != tried {
+			t.Errorf("it was published as %s, and tried as %s", got, tried)
+		}
+	})
+}
+
+// publishing is a publisher.
+type publishing func(*message.Message) error
+
+func (f publishing) Publish(_ string, msgs ...*message.Message) error { return f(msgs[0]) }
+func (publishing) Close() error                                       { return nil }
 
 func TestPublisherSaysWhatWasPublishedBeforeItFailed(t *testing.T) {
 	rec := &recorder{err: func(topic string) error {

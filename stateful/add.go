@@ -109,13 +109,11 @@ func (p *Processor) register(a *addition, h Handler) (*registration, error) {
 		}
 	}
 	errs = append(errs, r.checkInputs(router), p.checkOutputs(r))
-	if d, ok := r.src.(declared); ok {
-		r.traits = d.Traits()
-	}
+	r.learn(r.src)
 	if router != nil && errors.Join(errs...) == nil {
 		errs = append(errs, p.attach(r))
 	}
-	errs = append(errs, r.checkKeys(p.cfg.Source == nil && router == nil), p.setPace(r, router != nil))
+	errs = append(errs, r.checkKeys(p.cfg.Source == nil && router == nil), p.setPace(r, router != nil), p.checkDomain(r))
 	if err := errors.Join(errs...); err != nil {
 		return r, fmt.Errorf("stateful: handler %q: %w", r.name, err)
 	}
@@ -223,9 +221,7 @@ func (p *Processor) attach(r *registration) error {
 	if err != nil {
 		return fmt.Errorf("attach to its source: %w", err)
 	}
-	if d, ok := own.(declared); ok {
-		r.traits = d.Traits()
-	}
+	r.learn(own)
 	r.src, r.attached = own, true
 	return nil
 }
@@ -233,6 +229,13 @@ func (p *Processor) attach(r *registration) error {
 // declared is a subscriber that says what it can do. An attached one speaks for
 // the handler's inputs, its source for all topics.
 type declared interface{ Traits() SourceTraits }
+
+// learn takes over what src says of itself, if it does.
+func (r *registration) learn(src message.Subscriber) {
+	if d, ok := src.(declared); ok {
+		r.traits, r.declares = d.Traits(), true
+	}
+}
 
 // add makes the handler known, and adds it to the router.
 func (p *Processor) add(router *message.Router, r *registration) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -164,6 +165,54 @@ func TestKeyOfAnotherPartitionStopsTheProcessor(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// S1: what keeps less than Config.Domain asks for is refused, each with its remedy.
+func TestDomainIsKeptByTheWholeChain(t *testing.T) {
+	const process, machine, server = stateful.DomainProcess, stateful.DomainMachine, stateful.DomainServer
+	for _, tt := range []struct {
+		name                  string
+		asked                 stateful.Domain
+		source, backend, sink stateful.Domain
+		stock                 bool // the source says nothing
+		refused               []string
+	}{
+		{"nothing is asked for", process, process, server, machine, false, nil},
+		{"all keep as much", machine, machine, machine, machine, false, nil},
+		{"all keep more", machine, server, server, server, false, nil},
+		{"the state does not", machine, server, process, server, false, []string{"Config.Domain is machine and the state is lost with the process: take a backend"}},
+		{"the source does not", server, machine, server, server, false, []string{"the source is lost with the machine"}},
+		{"the sink does not", machine, machine, machine, process, false, []string{`sink "test" is lost with the process`}},
+		{"none does", server, machine, process, machine, false, []string{"the state is", "the source is", `sink "test" is`}},
+		{"a stock source does not say", machine, process, machine, machine, true, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			src := newSource()
+			src.traits = stateful.SourceTraits{Position: true, Seek: true, Partitions: 1, Domain: tt.source}
+			s := newSink()
+			s.traits.Domain = tt.sink
+			p := newProcessor(t, func(c *stateful.Config) {
+				c.Source, c.Outbox, c.Domain = src, s, tt.asked
+				if tt.stock {
+					c.Source = make(plain)
+				}
+				c.Backend = domained{c.Backend, tt.backend}
+			})
+			err := p.AddTo(newRouter(t), sums())
+			if tt.refused == nil {
+				if err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			wantErr(t, err, tt.refused...)
+			if n := strings.Count(err.Error(), "Config.Domain"); n != len(tt.refused) {
+				t.Errorf("%d things are refused, want %d: %v", n, len(tt.refused), err)
+			}
+		})
+	}
+	_, err := stateful.NewProcessor(stateful.Config{App: "test", Backend: memory.New(), Domain: 7})
+	wantErr(t, err, "Domain is 7")
 }
 
 func TestGuarantee(t *testing.T) {

@@ -59,6 +59,13 @@ type KeyLimiter interface {
 	KeyBytes() int
 }
 
+// Runner is implemented by backends of [DomainProcess] whose state can begin anew while the process goes on. Of
+// others it is taken to begin anew with the process.
+type Runner interface {
+	// Run returns what no other life of such state is called.
+	Run() string
+}
+
 // Head is what [Backend.Open] found.
 type Head struct {
 	Epoch uint64 // of the store just opened; 1 for the first owner

@@ -26,6 +26,10 @@ type Config struct {
 	// Delivery is what the chain of source, backend and sinks must give. The default
 	// takes what it gives, see [Processor.Guarantee].
 	Delivery Delivery
+	// Domain is what source, state and outputs must survive together (S1): AddTo refuses a handler when its backend, its sinks, or a source that
+	// says what it survives, keep less. A message is acknowledged, and outputs leave, once the commit is durable in the backend's
+	// own domain. Default: nothing is asked for.
+	Domain Domain
 	// DeadLetterTo is the topic of records that failed for good. Without it they
 	// pause their partition.
 	DeadLetterTo string
@@ -144,6 +148,9 @@ func (c Config) validate() error {
 	}
 	if b, ok := c.Backend.(KeyLimiter); ok && c.Limits.KeyBytes > b.KeyBytes() {
 		errs = append(errs, fmt.Errorf("Limits.KeyBytes is %d; the backend cannot keep longer keys than %d", c.Limits.KeyBytes, b.KeyBytes()))
+	}
+	if c.Domain.String() == "unknown" {
+		errs = append(errs, fmt.Errorf("Domain is %d: it must be DomainProcess, DomainMachine or DomainServer", c.Domain))
 	}
 	if o, ok := c.Outbox.(interface{ DeadLetters() bool }); ok && o.DeadLetters() && c.DeadLetterTo == "" {
 		errs = append(errs, errors.New("DeadLetterTo is required by the Outbox, which dead-letters what its sinks refuse: name the topic"))

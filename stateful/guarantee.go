@@ -1,6 +1,7 @@
 package stateful
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -107,4 +108,24 @@ func (p *Processor) weakenByProcess(g *Guarantee, r *registration) {
 			g.weaken(AtLeastOnce, "the state is in memory: after a crash the input is read again from its start and sink %q gets its outputs again", t.Name)
 		}
 	}
+}
+
+// checkDomain says what keeps less than Config.Domain asks for (S1).
+func (p *Processor) checkDomain(r *registration) error {
+	want := p.cfg.Domain
+	var errs []error
+	check := func(what string, has Domain, remedy string) {
+		if has < want {
+			errs = append(errs, fmt.Errorf("Config.Domain is %s and %s is lost with the %s: %s", want, what, has, remedy))
+		}
+	}
+	check("the state", p.cfg.Backend.Domain(), "take a backend that keeps more")
+	if r.declares {
+		check("the source", r.traits.Domain, "take one that keeps more")
+	}
+	for _, topic := range r.outputs {
+		t := p.cfg.Outbox.SinkTraits(topic)
+		check(fmt.Sprintf("sink %q", t.Name), t.Domain, "take one that keeps more, or have it say so when it does")
+	}
+	return errors.Join(errs...)
 }

@@ -317,6 +317,7 @@ type registration struct {
 	partitioner Partitioner       // nil: keys need not be checked
 	partitions  int
 	traits      SourceTraits
+	declares    bool // traits are what the source says, not what is taken of one that says nothing
 	tick        chan struct{}
 	goOn        []chan struct{} // of each input: it is no longer held back in some task
 	ender       EndTeller       // src, when it is one

@@ -2,8 +2,10 @@ package stateful
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -37,6 +39,24 @@ type Producer struct {
 	Handler     string
 	Partition   int32
 	Epoch       uint64 // of the task's owner
+	// Run tells the lives of state that dies with the process apart; empty for any other. One begins anew and may give other
+	// outputs under the same sequences, so it is part of the transport id (T8). Cursors are kept without it.
+	Run string
+}
+
+// processRun is the run of state that begins anew with the process.
+var processRun = sync.OnceValue(rand.Text)
+
+// run returns Producer.Run.
+func (p *Processor) run() string {
+	b := p.cfg.Backend
+	if b.Domain() != DomainProcess {
+		return ""
+	}
+	if r, ok := b.(Runner); ok {
+		return r.Run()
+	}
+	return processRun()
 }
 
 // Outbox takes what tasks emit to where it goes. Package outbox has the one
@@ -165,7 +185,7 @@ func (t *Task) openOutbox(ctx context.Context, epoch uint64) error {
 		return nil
 	}
 	task := OutboxTask{
-		Producer: Producer{App: t.id.App, Incarnation: t.meta.incarnation, Handler: t.id.Handler, Partition: t.id.Partition, Epoch: epoch},
+		Producer: Producer{App: t.id.App, Incarnation: t.meta.incarnation, Handler: t.id.Handler, Partition: t.id.Partition, Epoch: epoch, Run: t.p.run()},
 		Topics:   t.reg.outputs, NextSeq: t.meta.nextRow, Published: t.meta.published, Store: t.store,
 		MaxRows: t.p.cfg.Limits.OutboxRows, MaxBytes: t.p.cfg.Limits.OutboxBytes,
 		Raised: t.raised, DeadLetterTo: t.p.cfg.DeadLetterTo, Now: t.p.cfg.Now,

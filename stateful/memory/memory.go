@@ -4,6 +4,7 @@ package memory
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"sync"
 	"time"
@@ -16,6 +17,7 @@ import (
 // it is closed: a processor made anew on the same Backend goes on where the one
 // before stopped.
 type Backend struct {
+	run    string
 	leases lease.Table
 	shelf  shelf
 
@@ -24,10 +26,16 @@ type Backend struct {
 	closed bool
 }
 
-var _ stateful.Leaser = (*Backend)(nil)
+var (
+	_ stateful.Leaser = (*Backend)(nil)
+	_ stateful.Runner = (*Backend)(nil)
+)
 
 // New returns an empty backend.
-func New() *Backend { return &Backend{tasks: map[stateful.TaskID]*task{}} }
+func New() *Backend { return &Backend{run: rand.Text(), tasks: map[stateful.TaskID]*task{}} }
+
+// Run returns what no other Backend is called; see [stateful.Runner].
+func (b *Backend) Run() string { return b.run }
 
 // Domain returns [stateful.DomainProcess].
 func (b *Backend) Domain() stateful.Domain { return stateful.DomainProcess }
