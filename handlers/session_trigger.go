@@ -138,6 +138,15 @@ func sooner(a, b int64) int64 {
 // OnTimer implements [stateful.TimerHandler]: a trigger asked for it. The timers of a session are told apart
 // from those of the key's others by its start.
 func (w *sessionTask[E, A]) OnTimer(ctx context.Context, tx *stateful.Tx, t stateful.Timer) error {
+	return w.timer(ctx, tx, t, false)
+}
+
+// SkipTimer implements [stateful.TimerSkipper]: the trigger may ask for another.
+func (w *sessionTask[E, A]) SkipTimer(ctx context.Context, tx *stateful.Tx, t stateful.Timer) error {
+	return w.timer(ctx, tx, t, true)
+}
+
+func (w *sessionTask[E, A]) timer(ctx context.Context, tx *stateful.Tx, t stateful.Timer, failed bool) error {
 	if w.trigger == nil || len(t.Namespace) != endBytes {
 		return stateful.TaskFault(fmt.Errorf("there is a timer of %q, and no trigger that set it: the stored state is damaged", t.Key))
 	}
@@ -153,14 +162,14 @@ func (w *sessionTask[E, A]) OnTimer(ctx context.Context, tx *stateful.Tx, t stat
 	start := stateful.ParseOrdered(t.Namespace)
 	for i := range k.len() {
 		if span, _ := k.at(i); span.Start == start {
-			return w.rang(ctx, tx, c, &k, i, t)
+			return w.rang(ctx, tx, c, &k, i, t, failed)
 		}
 	}
 	return nil // what it was set for is gone
 }
 
-// rang asks about the i-th session of a key, whose timer has come due.
-func (w *sessionTask[E, A]) rang(ctx context.Context, tx *stateful.Tx, c *stateful.Cell[keySessions[A]], k *keySessions[A], i int, t stateful.Timer) error {
+// rang asks about the i-th session of a key, whose timer has come due; but for one that failed for good: that is set no longer.
+func (w *sessionTask[E, A]) rang(ctx context.Context, tx *stateful.Tx, c *stateful.Cell[keySessions[A]], k *keySessions[A], i int, t stateful.Timer, failed bool) error {
 	s, err := w.session(ctx, c.Key(), k, i)
 	if err != nil {
 		return err
@@ -176,7 +185,9 @@ func (w *sessionTask[E, A]) rang(ctx context.Context, tx *stateful.Tx, c *statef
 	*set = unset
 	was := kept.wakes
 	span, _ := k.at(i)
-	if err := w.ask(tx, c.Key(), span, &s, &kept, q, t.Time, false); err != nil {
+	if failed {
+		s.kept = &kept
+	} else if err := w.ask(tx, c.Key(), span, &s, &kept, q, t.Time, false); err != nil {
 		return err
 	}
 	if err := moveTimers(tx, c.Key(), span.Start, was, kept.wakes); err != nil {

@@ -109,8 +109,8 @@ func (g *triggering[E, A]) passed(ctx context.Context, tx *stateful.Tx, a *asked
 	return g.ask(ctx, tx, a, &s, onEventTime, at)
 }
 
-// rang asks when a timer has come due.
-func (g *triggering[E, A]) rang(ctx context.Context, tx *stateful.Tx, a *asked[A], t stateful.Timer) error {
+// rang asks when a timer has come due, but for one that failed for good: that is set no longer.
+func (g *triggering[E, A]) rang(ctx context.Context, tx *stateful.Tx, a *asked[A], t stateful.Timer, failed bool) error {
 	s, _ := stateIn(a.state)
 	q, set := onEventTime, &s.eventAt
 	if t.Kind == stateful.ProcessingTime {
@@ -119,7 +119,10 @@ func (g *triggering[E, A]) rang(ctx context.Context, tx *stateful.Tx, a *asked[A
 	if *set != t.Time {
 		return nil // it was set for a window that was forgotten
 	}
-	*set = unset
+	if *set = unset; failed {
+		g.states.Put(a.state, s)
+		return nil
+	}
 	return g.ask(ctx, tx, a, &s, q, t.Time)
 }
 

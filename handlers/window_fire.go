@@ -338,6 +338,15 @@ func (w *windowTask[E, A]) fireAgain(ctx context.Context, tx *stateful.Tx, p *pa
 
 // OnTimer implements [stateful.TimerHandler]: a trigger asked for it.
 func (w *windowTask[E, A]) OnTimer(ctx context.Context, tx *stateful.Tx, t stateful.Timer) error {
+	return w.timer(ctx, tx, t, false)
+}
+
+// SkipTimer implements [stateful.TimerSkipper]: the trigger may ask for another.
+func (w *windowTask[E, A]) SkipTimer(ctx context.Context, tx *stateful.Tx, t stateful.Timer) error {
+	return w.timer(ctx, tx, t, true)
+}
+
+func (w *windowTask[E, A]) timer(ctx context.Context, tx *stateful.Tx, t stateful.Timer, failed bool) error {
 	if w.trigger == nil || len(t.Namespace) != endBytes {
 		return stateful.TaskFault(fmt.Errorf("there is a timer of %q, and no trigger that set it: the stored state is damaged", t.Key))
 	}
@@ -354,5 +363,5 @@ func (w *windowTask[E, A]) OnTimer(ctx context.Context, tx *stateful.Tx, t state
 	if err != nil {
 		return err
 	}
-	return w.trigger.rang(ctx, tx, &asked[A]{Span: s, key: t.Key, value: c, state: state, ended: s.Last() <= tx.Watermark()}, t)
+	return w.trigger.rang(ctx, tx, &asked[A]{Span: s, key: t.Key, value: c, state: state, ended: s.Last() <= tx.Watermark()}, t, failed)
 }

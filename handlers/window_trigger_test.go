@@ -1,6 +1,7 @@
 package handlers_test
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -79,6 +80,46 @@ func TestATriggerOfYourOwn(t *testing.T) {
 				}
 				if got := e.brief(); !slices.Equal(got, tt.want) {
 					t.Errorf("published %q, want %q", got, tt.want)
+				}
+			})
+		}
+	}
+}
+
+// T9: a timer that fails for good is dead-lettered, and the trigger asks for another with the next event.
+func TestATimerThatFailsForGoodIsNotTheLast(t *testing.T) {
+	for name, windows := range map[string]window.Windows{
+		"tumbling": window.Tumbling(100 * ms), "sessions": window.Session(100 * ms), "global": window.Global(),
+	} {
+		for _, restarts := range []bool{false, true} {
+			t.Run(name, func(t *testing.T) {
+				now := time.UnixMilli(1000)
+				w := counting()
+				w.Windows, w.Trigger = windows, handlers.Every(5*ms)
+				w.Merge = func(a, b int) (int, error) { return a + b, nil }
+				w.Encode = func(r handlers.Result[int]) (any, error) {
+					if r.Value == 1 {
+						return nil, stateful.Permanent(errors.New("one is no number"))
+					}
+					return r.Value, nil
+				}
+				e := newEngine(t, w, func(c *stateful.Config) { c.Now = func() time.Time { return now } })
+				for _, ev := range at("a@1", "a@2", "a@3") {
+					e.send(ev)
+					now = now.Add(5 * ms)
+					if err := e.p.Tick(t.Context(), "counts"); err != nil {
+						t.Fatal(err)
+					}
+					if restarts {
+						e.restart()
+					}
+				}
+				var got []string
+				for _, row := range e.sink.rows {
+					got = append(got, row.Topic+" "+string(row.Payload))
+				}
+				if want := []string{"dead ", "counts 2", "counts 3"}; !slices.Equal(got, want) {
+					t.Errorf("published %q, want %q", got, want)
 				}
 			})
 		}

@@ -72,20 +72,21 @@ func (t *Task) fireOne(ctx context.Context, pol *Policy, f Firing) error {
 
 func (t *Task) fireTimer(ctx context.Context, pol *Policy, timer Timer) error {
 	key := timerKey(timer)
-	drop := func() error {
-		t.dropTimer(timer.Kind, key)
-		return nil
-	}
 	return t.firing(ctx, pol, Firing{Time: timer.Time, Kind: uint8(timer.Kind), Key: timer.Key},
 		func() error {
-			if err := drop(); err != nil {
-				return err
-			}
+			t.dropTimer(timer.Kind, key)
 			if timer.Kind == EventTime {
 				t.tx.firing = timer.Time
 			}
 			return t.inst.(TimerHandler).OnTimer(ctx, t.tx, timer)
-		}, drop)
+		},
+		func() error {
+			t.dropTimer(timer.Kind, key)
+			if s, ok := t.inst.(TimerSkipper); ok {
+				return s.SkipTimer(ctx, t.tx, timer)
+			}
+			return nil
+		})
 }
 
 func (t *Task) firing(ctx context.Context, pol *Policy, f Firing, fire, skip func() error) error {

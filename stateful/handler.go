@@ -95,6 +95,12 @@ type TimerHandler interface {
 	OnTimer(ctx context.Context, tx *Tx, t Timer) error
 }
 
+// TimerSkipper is implemented by a [TimerHandler] that remembers which timers it has set.
+type TimerSkipper interface {
+	// SkipTimer hears of a timer that failed for good: it was dead-lettered with its key and time (T9), and is set no longer.
+	SkipTimer(ctx context.Context, tx *Tx, t Timer) error
+}
+
 // TimerKind tells which clock a timer follows.
 type TimerKind uint8
 
