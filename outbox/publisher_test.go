@@ -131,14 +131,14 @@ func TestOutputsOfStateThatBeganAnewHaveOtherIDs(t *testing.T) {
 		}
 		return rec.msgs[0].UUID
 	}
-	if first(memory.New()) == first(memory.New()) {
+	if a, b := first(memory.New()), first(memory.New()); a == b {
 		t.Error("the outputs of two memories have one id")
 	}
-	if first(lasting{memory.New()}) != first(lasting{memory.New()}) {
+	if a, b := first(lasting{memory.New()}), first(lasting{memory.New()}); a != b {
 		t.Error("an output has two ids although its state survives the process")
 	}
 	type stateless struct{ stateful.Backend } // it does not say when it begins anew
-	if first(stateless{memory.New()}) != first(stateless{memory.New()}) {
+	if a, b := first(stateless{memory.New()}), first(stateless{memory.New()}); a != b {
 		t.Error("the output of one process has two ids")
 	}
 	if first(stateless{memory.New()}) == first(lasting{memory.New()}) {
