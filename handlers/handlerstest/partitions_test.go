@@ -8,23 +8,13 @@ import (
 
 	"github.com/pondage/pondage/handlers/handlerstest"
 	"github.com/pondage/pondage/stateful"
-	"github.com/pondage/pondage/stateful/memory"
-	"github.com/pondage/pondage/stateful/pebble"
 )
 
 // playOver sends events, keyed, over a number of partitions and returns all results in order
 // of their lines, for partitions have no order among them.
 func playOver(t *testing.T, events []any, partitions int, l luck) []string {
 	t.Helper()
-	var backend stateful.Backend = memory.New()
-	if l.pebble {
-		b, err := pebble.New(t.Context(), pebble.Config{Dir: t.TempDir()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { b.Close() })
-		backend = b
-	}
+	backend := openBackend(t, l.backend)
 	w := perMinute()
 	w.MaxDelay = time.Hour // nothing is late, whatever the partition has seen
 	d := handlerstest.New(t, w, handlerstest.StartAt(noon), handlerstest.InBatchesOf(l.batch), handlerstest.On(backend))
@@ -65,11 +55,11 @@ func TestPartitionsChangeNothing(t *testing.T) {
 	if len(want) < 50 {
 		t.Fatalf("the workload shows nothing: %d results", len(want))
 	}
-	for _, onDisk := range []bool{false, true} {
+	for _, backend := range []string{"memory", "pebble", "redis", "postgres"} {
 		for _, batch := range []int{17, 1000} {
 			for _, restarts := range []int{0, 3} {
 				for _, partitions := range []int{1, 4} {
-					l := luck{pebble: onDisk, batch: batch, restarts: restarts}
+					l := luck{backend: backend, batch: batch, restarts: restarts}
 					t.Run(fmt.Sprintf("partitions=%d %s", partitions, l), func(t *testing.T) {
 						if got := playOver(t, events, partitions, l); !slices.Equal(got, want) {
 							t.Errorf("%d results, want %d, or others", len(got), len(want))

@@ -1,18 +1,24 @@
 package handlerstest_test
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/pondage/pondage/handlers"
 	"github.com/pondage/pondage/handlers/handlerstest"
+	"github.com/pondage/pondage/internal/testserver"
 	"github.com/pondage/pondage/stateful"
 	"github.com/pondage/pondage/stateful/memory"
 	"github.com/pondage/pondage/stateful/pebble"
+	"github.com/pondage/pondage/stateful/postgres"
+	"github.com/pondage/pondage/stateful/redis"
 	"github.com/pondage/pondage/stateful/statefultest"
 	"github.com/pondage/pondage/stateful/window"
 )
@@ -56,7 +62,7 @@ func visits(n int) []any {
 
 // luck is what must not change what comes out.
 type luck struct {
-	pebble   bool
+	backend  string // "": memory
 	batch    int
 	restarts int // after every so many sends; 0: none
 	twice    bool
@@ -66,20 +72,12 @@ type luck struct {
 }
 
 func (l luck) String() string {
-	return fmt.Sprintf("pebble=%v batch=%d restarts=%d twice=%v faults=%v seed=%d crashes=%v", l.pebble, l.batch, l.restarts, l.twice, l.faults, l.seed, l.crashes)
+	return fmt.Sprintf("backend=%s batch=%d restarts=%d twice=%v faults=%v seed=%d crashes=%v", cmp.Or(l.backend, "memory"), l.batch, l.restarts, l.twice, l.faults, l.seed, l.crashes)
 }
 
 func play(t *testing.T, events []any, l luck) []string {
 	t.Helper()
-	var backend stateful.Backend = memory.New()
-	if l.pebble {
-		b, err := pebble.New(t.Context(), pebble.Config{Dir: t.TempDir()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { b.Close() })
-		backend = b
-	}
+	backend := openBackend(t, l.backend)
 	var lines []string
 	run := func(t *testing.T) {
 		d := handlerstest.New(t, perMinute(), handlerstest.StartAt(noon), handlerstest.InBatchesOf(l.batch),
@@ -113,6 +111,30 @@ func play(t *testing.T, events []any, l luck) []string {
 		run(t)
 	}
 	return lines
+}
+
+var spaces atomic.Int64
+
+// openBackend opens an empty backend, which the end of the test closes.
+func openBackend(t *testing.T, name string) (b stateful.Backend) {
+	t.Helper()
+	space := fmt.Sprintf("sameness_%d_%d", os.Getpid(), spaces.Add(1))
+	var err error
+	switch name {
+	case "pebble":
+		b, err = pebble.New(t.Context(), pebble.Config{Dir: t.TempDir()})
+	case "redis":
+		b, err = redis.New(t.Context(), redis.Config{URLs: []string{"redis://" + testserver.SharedRedis(t)}, Prefix: space, Index: true, PoolMin: 1})
+	case "postgres":
+		b, err = postgres.New(t.Context(), postgres.Config{DSN: testserver.SharedPostgres(t), Schema: space})
+	default:
+		b = memory.New()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() })
+	return b
 }
 
 func sameAs(want []string, events []any, l luck) func(*testing.T) {
@@ -154,14 +176,14 @@ func TestSameness(t *testing.T) {
 	if late < 10 || dead < 10 || counted < 50 {
 		t.Fatalf("the workload shows nothing: %d results, %d late, %d dead", counted, late, dead)
 	}
-	for _, onDisk := range []bool{false, true} {
+	for _, backend := range []string{"memory", "pebble", "redis", "postgres"} {
 		for _, batch := range []int{1, 17, 1000} {
 			for _, restarts := range []int{0, 3} {
 				for _, twice := range []bool{false, true} {
-					if onDisk && batch == 1 && twice {
+					if backend != "memory" && batch == 1 && twice {
 						continue // a thousand synced commits, and as many again
 					}
-					l := luck{pebble: onDisk, batch: batch, restarts: restarts, twice: twice}
+					l := luck{backend: backend, batch: batch, restarts: restarts, twice: twice}
 					t.Run(l.String(), sameAs(want, events, l))
 				}
 			}
