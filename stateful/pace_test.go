@@ -121,8 +121,8 @@ func TestIdleInputs(t *testing.T) {
 	}{
 		{"silent for long enough", "in:51 other:11 4s in:51 1s in:60", []string{"60 at 50", "ring 51"}},
 		{"not for long enough", "in:51 other:11 4s in:60", []string{"60 at 10"}},
-		{"it lags until it has caught up", "in:51 other:11 4s in:51 1s other:31 in:101 other:32 in:102", []string{"31 at 50", "ring 31", "101 at 50", "ring 51", "32 at 100", "ring 32", "102 at 100", "ring 101"}},
-		{"and then counts", "in:51 other:11 4s in:51 1s other:60 in:101 in:102", []string{"60 at 50", "101 at 50", "ring 51", "102 at 59"}},
+		{"vector 17: it lags until it has caught up", "in:51 other:11 4s in:51 1s other:31 in:101 other:32 in:102", []string{"31 at 50", "ring 31", "101 at 50", "ring 51", "32 at 100", "ring 32", "102 at 100", "ring 101"}},
+		{"vector 17: and then counts", "in:51 other:11 4s in:51 1s other:60 in:101 in:102", []string{"60 at 50", "101 at 50", "ring 51", "102 at 59"}},
 		{"the decision outlives the process", "in:51 other:11 4s in:51 1s restart other:31 in:101 in:102", []string{"31 at 50", "ring 31", "101 at 50", "ring 51", "102 at 100", "ring 101"}},
 		{"so does that it lags", "in:51 other:11 4s in:51 1s other:31 restart in:101 in:102", []string{"31 at 50", "ring 31", "101 at 50", "ring 51", "102 at 100", "ring 101"}},
 		{"vector 18: all idle", "in:51 other:11 3s in:51 2s 2s 5s in:52", []string{"52 at 50", "ring 51"}},

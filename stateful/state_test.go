@@ -197,14 +197,14 @@ func TestTypedStates(t *testing.T) {
 			[]string{"1 put a x", "1 append a p", "1 tag a k 1", "1 add a 1", "1 put a y !", "1 delete a !", "1 append a q !", "1 clear a !", "1 tag a k 2 !", "1 untagall a !", "1 add a 5 !", "1 get a"},
 			[]string{"sum 1001", "a x [ p ] { k:1 } 1001"},
 		},
-		// The vector: a watermark of 109 comes with the time 110.
+		// A watermark of 109 comes with the time 110.
 		{
-			"ttl 10 written at 100 is there at 109", 10 * time.Millisecond,
+			"vector 21: ttl 10 written at 100 is there at 109", 10 * time.Millisecond,
 			[]string{"100 put a x", "100 append a p", "100 tag a k 1", "100 add a 1", "110 nothing", "110 get a"},
 			[]string{"sum 1001", "a x [ p ] { k:1 } 1001"},
 		},
 		{
-			"and gone at 110", 10 * time.Millisecond,
+			"vector 21: and gone at 110", 10 * time.Millisecond,
 			[]string{"100 put a x", "100 append a p", "100 tag a k 1", "100 add a 1", "111 nothing", "111 get a"},
 			[]string{"sum 1001", "a - [ ] { }"},
 		},
@@ -263,8 +263,8 @@ func TestTypedStates(t *testing.T) {
 	}
 }
 
-// T7: a timer is a member of a set; the vector.
-func TestTwoTimersOfOneKeyAndTimeFireOnce(t *testing.T) {
+// T7: a timer is a member of a set.
+func TestVector22(t *testing.T) {
 	r := newRig(t, statesWith(0, 0))
 	r.send("1 timer a 5", "1 timer a 5", "7 nothing")
 	r.want("out: timer 5: a - [ ] { }")
