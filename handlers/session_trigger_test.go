@@ -60,8 +60,8 @@ func TestTriggersOfSessions(t *testing.T) {
 		},
 		{
 			"of the times of the clock the earlier counts",
-			func(w *W) { w.Trigger, w.MaxDelay = handlers.Every(4*ms), 20*ms }, at("a@0", "tick@1", "a@10", "tick@1", "a@5", "tick@1", "tick@1", "tick@9"),
-			[]string{`a 0-15 "0 2 4 " pane 0`},
+			func(w *W) { w.Trigger, w.MaxDelay = handlers.Every(4*ms), 20*ms }, at("a@0", "tick@1", "a@10", "tick@1", "a@5", "tick@1", "tick@1", "a@5", "tick@9"),
+			[]string{`a 0-15 "0 2 4 " pane 0`, `a 0-15 "0 2 4 7 " pane 1`},
 		},
 		{
 			"what was asked for a session that is now another's is forgotten",

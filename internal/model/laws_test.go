@@ -220,7 +220,7 @@ func TestIdleInputsAndPartitionsChangeNoOutput(t *testing.T) {
 
 // Whatever happens to the process, at whatever step and place, the outputs are those of one that nothing happened to.
 func TestACrashAnywhereChangesNothing(t *testing.T) {
-	check(t, 12, func(t *rapid.T) {
+	check(t, 30, func(t *rapid.T) {
 		s := unpaced(t)
 		for i := range s.steps {
 			s.steps[i].crash = 0
