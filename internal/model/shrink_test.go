@@ -18,7 +18,7 @@ var fault = func() time.Duration {
 // A fault is found, and what is printed is a script that one can play by hand: a line for what is set and one for each
 // step, few events, and what came out of both sides.
 func TestAFaultIsShownByAShortScript(t *testing.T) {
-	cmd := exec.Command(os.Args[0], "-test.run=^TestEngineIsTheModel$", "-rapid.nofailfile", "-rapid.shrinktime=10s")
+	cmd := exec.Command(os.Args[0], "-test.run=^TestEngineIsTheModel$", "-rapid.nofailfile", "-rapid.seed=1", "-rapid.shrinktime=1m")
 	cmd.Env = append(os.Environ(), "PONDAGE_MODEL_FAULT=1ms", "PONDAGE_MODEL_SCRIPTS=2000")
 	out, err := cmd.CombinedOutput()
 	if err == nil {
