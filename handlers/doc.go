@@ -35,7 +35,9 @@
 //
 // # Changing a handler
 //
-// State is found by the handler's Name. Delays, lateness, topics, and new or wider fields of the value may
-// change; other windows, another Emit, or a value of another kind are refused by AddTo: set them back, or take another Name, which starts
-// empty. Values of another type can be migrated: raise State.Version and set State.Migrate.
+// State is found by the handler's Name. Triggers, delays, lateness, topics, and new or wider fields of the value may
+// change: no result is given twice, none is lost, and what was forgotten stays so. (Sliding windows with Merge and without
+// a trigger are kept in slices, which no other trigger goes with.) Other windows, another Emit, or a value of another
+// kind are refused by AddTo: set them back, or take another Name, which starts empty. Values of another type can be
+// migrated: raise State.Version and set State.Migrate.
 package handlers

@@ -233,6 +233,7 @@ func TestAChangedHandlerMeetsItsState(t *testing.T) {
 		{name: "nothing changed", was: plain, is: plain},
 		{name: "allowed lateness", was: plain, is: windowOf(func(w *W) { w.AllowedLateness = time.Second })},
 		{name: "the delay of the watermark", was: plain, is: windowOf(func(w *W) { w.MaxDelay = 0 })},
+		{name: "the trigger", was: plain, is: windowOf(func(w *W) { w.Trigger = handlers.EveryN(3) })},
 		{name: "topics of outputs", was: plain, is: windowOf(func(w *W) { w.To, w.LateTo = "results", "late" })},
 		{name: "the format of state", was: plain, is: windowOf(func(w *W) { w.State.Format = stateful.JSON })},
 		{name: "an offset that changes nothing", was: plain, is: windowOf(func(w *W) { w.Windows = window.Tumbling(10 * ms).Offset(20 * ms) })},

@@ -81,6 +81,9 @@ func (w *sessionTask[E, A]) Skip(ctx context.Context, tx *stateful.Tx, f statefu
 }
 
 func (w *sessionTask[E, A]) settle(ctx context.Context, tx *stateful.Tx, f stateful.Firing, emit bool) error {
+	if w.about.changed {
+		w.about.store()
+	}
 	if f.Kind == sweepKind {
 		if p := w.due.passed(tx.Watermark()); p != nil {
 			w.due.drop(p, sweepChunk)

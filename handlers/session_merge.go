@@ -24,7 +24,7 @@ func (w *sessionTask[E, A]) arrange(ctx context.Context, tx *stateful.Tx, rec *s
 	}
 	span, from, to := window.Join(w.spans, window.Span{Start: ts, End: ts + w.gap})
 	switch {
-	case span.Last()+w.lateness <= wm: // then it is alone, for no other is left
+	case w.gone(span, wm): // then it is alone, for no other is left
 		if !had {
 			w.keys.Delete(c) // lets go of it
 		}
@@ -62,7 +62,7 @@ func (w *sessionTask[E, A]) arrange(ctx context.Context, tx *stateful.Tx, rec *s
 }
 
 // present returns the sessions of a key, without those that would have been forgotten had
-// AllowedLateness always been what it is.
+// AllowedLateness always been what it is. They give what they have still to give.
 func (w *sessionTask[E, A]) present(ctx context.Context, tx *stateful.Tx, c *stateful.Cell[keySessions[A]], wm int64) (k keySessions[A], had bool, err error) {
 	for {
 		if k, had = c.Value(); !had {
@@ -72,7 +72,7 @@ func (w *sessionTask[E, A]) present(ctx context.Context, tx *stateful.Tx, c *sta
 		if at > wm || kind != cleanKind {
 			return k, true, nil
 		}
-		left, err := w.forget(ctx, tx, c.Key(), &k, i)
+		left, err := w.end(ctx, tx, c.Key(), &k, i, stateful.Firing{Time: at, Kind: kind}, true)
 		if err != nil {
 			return k, false, err
 		}

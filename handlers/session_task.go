@@ -54,9 +54,6 @@ func newSessionTask[E, A any](ctx context.Context, w Window[E, A], t *stateful.T
 		due:   dueIndex{table: stateful.NewTable(t, "d", due), width: s.Gap()},
 		count: stateful.NewTable(t, "c", count),
 	}
-	if w.Trigger != nil || w.Emit != Accumulating {
-		in.trigger = w.trigger()
-	}
 	if in.open, err = in.count.Load(ctx, []byte("open")); err != nil {
 		return nil, err
 	}
@@ -66,6 +63,7 @@ func newSessionTask[E, A any](ctx context.Context, w Window[E, A], t *stateful.T
 	if _, begun := in.last.Value(); !begun && w.Where == nil {
 		in.last = nil // all events are in sessions
 	}
+	in.choose(w)
 	if err := in.due.find(ctx); err != nil {
 		return nil, err
 	}
@@ -74,12 +72,32 @@ func newSessionTask[E, A any](ctx context.Context, w Window[E, A], t *stateful.T
 	return in, nil
 }
 
+// choose decides whether the trigger is asked about sessions: by the usual one nothing need be kept of them, as long
+// as they were of no other.
+func (w *sessionTask[E, A]) choose(of Window[E, A]) {
+	a := w.about
+	open, _ := w.open.Value()
+	switch is := a.now.trigger; {
+	case is != usual:
+		w.trigger = of.trigger()
+		a.keep(is, window.Never)
+	case a.before != usual && open > 0:
+		w.trigger = of.trigger()
+		a.keep(a.before, window.Never)
+	default:
+		a.keep(usual, window.Never)
+	}
+}
+
 // Process implements [stateful.Handler]. It is the hot path: an event that goes on with the
 // latest session of its key allocates nothing.
 func (w *sessionTask[E, A]) Process(ctx context.Context, tx *stateful.Tx, rec *stateful.Record) error {
 	ts, taken, err := w.observe(tx, rec)
 	if err != nil || !taken {
 		return err
+	}
+	if w.about.changed {
+		w.about.store()
 	}
 	key, wm := w.key(w.event), tx.Watermark()
 	c := w.keys.FindString(key)

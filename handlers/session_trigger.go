@@ -24,8 +24,8 @@ var asleep = wakes{unset, unset}
 
 // keeps returns what is kept of the session.
 func (s *session[A]) keeps() kept[A] {
-	if s.kept == nil {
-		return kept[A]{wakes: asleep}
+	if s.kept == nil { // it is new, or of the usual trigger, by which it fired if it has ended
+		return kept[A]{changed: !s.ended, wakes: asleep}
 	}
 	return *s.kept
 }
@@ -52,11 +52,10 @@ func (w *sessionTask[E, A]) element(tx *stateful.Tx, key string, span window.Spa
 
 // finish gives the result of a session that has ended, or is about to be forgotten, at a time.
 func (w *sessionTask[E, A]) finish(tx *stateful.Tx, key string, span window.Span, s *session[A], at int64, closing bool) error {
-	s.ended = true
-	if w.trigger == nil {
+	k := s.keeps()
+	if s.ended = true; w.trigger == nil {
 		return w.emit(tx, span, key, s)
 	}
-	k := s.keeps()
 	return w.ask(tx, key, span, s, &k, onEventTime, at, closing)
 }
 
@@ -149,6 +148,9 @@ func (w *sessionTask[E, A]) SkipTimer(ctx context.Context, tx *stateful.Tx, t st
 func (w *sessionTask[E, A]) timer(ctx context.Context, tx *stateful.Tx, t stateful.Timer, failed bool) error {
 	if w.trigger == nil || len(t.Namespace) != endBytes {
 		return stateful.TaskFault(fmt.Errorf("there is a timer of %q, and no trigger that set it: the stored state is damaged", t.Key))
+	}
+	if w.about.changed {
+		w.about.store()
 	}
 	c, err := w.find(ctx, t.Key)
 	if err != nil {

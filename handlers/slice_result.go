@@ -80,7 +80,7 @@ func (w *slicedTask[E, A]) fireAgain(ctx context.Context, tx *stateful.Tx, s *op
 	}
 	k.change(s.number)
 	end := s.oldest
-	if gone := upTo(wm, w.lateness); end <= gone {
+	if gone := max(upTo(wm, w.lateness), w.about.closed+1); end <= gone {
 		end = w.cut.after(gone)
 	}
 	for ; end <= s.newest && w.fires(end) <= wm; end += w.cut.Slide() {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/pondage/pondage/stateful"
 	"github.com/pondage/pondage/stateful/window"
@@ -84,6 +85,12 @@ func newSlicedTask[E, A any](ctx context.Context, w Window[E, A], t *stateful.Ta
 	if in.finalOnly {
 		in.wait = in.lateness
 	}
+	if in.finalOnly && c.about.had > in.lateness {
+		return nil, stateful.TaskFault(fmt.Errorf("AllowedLateness was %v and is %v: windows in slices that FinalOnly holds back can wait longer than they did, "+
+			"not shorter: set it back, or give the handler another Name, under which it starts empty",
+			time.Duration(c.about.had)*time.Millisecond, time.Duration(in.lateness)*time.Millisecond))
+	}
+	c.about.keep(c.about.now.trigger, window.Never)
 	return in, in.findOpen(ctx)
 }
 
@@ -129,18 +136,21 @@ func (w *slicedTask[E, A]) Process(ctx context.Context, tx *stateful.Tx, rec *st
 	if err != nil || !taken {
 		return err
 	}
+	if w.about.changed {
+		w.about.store()
+	}
 	wm := tx.Watermark()
 	s := w.at
 	if s == nil || !s.Contains(ts) {
 		newest := w.cut.Newest(ts)
-		if newest.Last()+w.lateness <= wm {
+		if w.gone(newest, wm) {
 			return w.late(tx, rec, newest, wm)
 		}
 		if s, err = w.sliceOf(ctx, ts, wm); err != nil {
 			return err
 		}
 		w.at = s
-	} else if s.gone <= wm {
+	} else if s.gone <= wm || s.newest-1 <= w.about.closed {
 		return w.late(tx, rec, w.cut.Newest(ts), wm)
 	}
 	key := w.key(w.event)

@@ -24,7 +24,8 @@ type Trigger interface {
 	// clock is looked at every Config.TickEvery.
 	OnProcessingTime(m Moment, s TriggerState) (Decision, TriggerState)
 	// String is the trigger's identity, with all that its decisions depend on. It is stored beside
-	// the state, and state of another trigger is refused.
+	// the state. State of another trigger goes on: what that one kept of a window is given to this
+	// one, and no result is given twice.
 	String() string
 }
 

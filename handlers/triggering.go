@@ -18,6 +18,31 @@ type triggering[E, A any] struct {
 	values      *stateful.Table[A]
 	states      *stateful.Table[windowState]
 	emitted     *stateful.Table[A] // when retracting, the last result of each window; else nil
+	left        *leftWindows       // nil: something is kept of all windows
+}
+
+// leftWindows are those that a trigger left of which nothing is kept.
+type leftWindows struct {
+	fired bool  // they fired when they ended, and for every event after that
+	since int64 // the watermark when the trigger was changed
+	panes *stateful.Table[uint32]
+}
+
+// stateOf returns what is to be kept of one.
+func (l *leftWindows) stateOf(ctx context.Context, last int64, name []byte) (windowState, error) {
+	s := windowState{changed: true, eventAt: unset, clockAt: unset}
+	if !l.fired || last > l.since {
+		return s, nil
+	}
+	n, err := l.panes.Load(ctx, name)
+	if err != nil {
+		return s, err
+	}
+	s.changed, s.panes = false, 1
+	if number, ok := n.Value(); ok {
+		s.panes = number
+	}
+	return s, nil
 }
 
 // asked is the window that a trigger is asked about.
@@ -26,6 +51,7 @@ type asked[A any] struct {
 	key            string
 	value          *stateful.Cell[A]
 	state          *stateful.Cell[windowState]
+	fresh          bool // it had no value before the event in hand
 	ended, closing bool
 }
 
@@ -85,7 +111,10 @@ func (g *triggering[E, A]) warm(ctx context.Context, from, to []byte) error {
 
 // element asks about an event at ts that was folded.
 func (g *triggering[E, A]) element(ctx context.Context, tx *stateful.Tx, a *asked[A], ts int64) error {
-	s, had := stateIn(a.state)
+	s, had, err := g.stateIn(ctx, a)
+	if err != nil {
+		return err
+	}
 	if own := (window.Span{Start: ts, End: ts + 1}); !had || s.empty {
 		s.times = own
 	} else {
@@ -105,13 +134,19 @@ func (g *triggering[E, A]) element(ctx context.Context, tx *stateful.Tx, a *aske
 
 // passed asks when the watermark has reached at.
 func (g *triggering[E, A]) passed(ctx context.Context, tx *stateful.Tx, a *asked[A], at int64) error {
-	s, _ := stateIn(a.state)
+	s, _, err := g.stateIn(ctx, a)
+	if err != nil {
+		return err
+	}
 	return g.ask(ctx, tx, a, &s, onEventTime, at)
 }
 
 // rang asks when a timer has come due, but for one that failed for good: that is set no longer.
 func (g *triggering[E, A]) rang(ctx context.Context, tx *stateful.Tx, a *asked[A], t stateful.Timer, failed bool) error {
-	s, _ := stateIn(a.state)
+	s, _, err := g.stateIn(ctx, a)
+	if err != nil {
+		return err
+	}
 	q, set := onEventTime, &s.eventAt
 	if t.Kind == stateful.ProcessingTime {
 		q, set = onProcessingTime, &s.clockAt
@@ -138,8 +173,14 @@ func (g *triggering[E, A]) next(tx *stateful.Tx, a *asked[A], s windowState) err
 }
 
 // forget forgets what is kept of a window beside its value.
-func (g *triggering[E, A]) forget(tx *stateful.Tx, a *asked[A]) error {
-	s, _ := stateIn(a.state)
+func (g *triggering[E, A]) forget(ctx context.Context, tx *stateful.Tx, a *asked[A]) error {
+	s, _, err := g.stateIn(ctx, a)
+	if err != nil {
+		return err
+	}
+	if g.left != nil {
+		g.left.panes.Remove(nameOf(a))
+	}
 	if s.stands {
 		g.emitted.Remove(nameOf(a))
 	}
@@ -159,12 +200,16 @@ func nameOf[A any](a *asked[A]) []byte {
 	return append(stateful.AppendOrdered(make([]byte, 0, endBytes+len(a.key)), a.End), a.key...)
 }
 
-func stateIn(c *stateful.Cell[windowState]) (windowState, bool) {
-	s, had := c.Value()
-	if !had {
-		s = windowState{eventAt: unset, clockAt: unset}
+// stateIn returns what is kept of a window, and whether anything was.
+func (g *triggering[E, A]) stateIn(ctx context.Context, a *asked[A]) (s windowState, had bool, err error) {
+	if s, had = a.state.Value(); had {
+		return s, true, nil
 	}
-	return s, had
+	if g.left == nil || a.fresh {
+		return windowState{eventAt: unset, clockAt: unset}, false, nil
+	}
+	s, err = g.left.stateOf(ctx, a.Last(), nameOf(a))
+	return s, false, err
 }
 
 // question is which method of a trigger is asked.

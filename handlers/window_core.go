@@ -51,7 +51,7 @@ func newCore[E, A any](ctx context.Context, w Window[E, A], t *stateful.Task) (c
 		out:   newResultWriter(w),
 		stats: w.Stats.of(t),
 	}
-	c.about, err = describe(ctx, t, w.identities())
+	c.about, err = describe(ctx, t, w.identities(), c.lateness)
 	return c, err
 }
 
@@ -95,6 +95,11 @@ func (w *core[E, A]) observe(tx *stateful.Tx, rec *stateful.Record) (at int64, t
 		w.stats.watermark.Store(tx.Watermark())
 	}
 	return ts, false, nil
+}
+
+// gone reports whether a window is forgotten at the watermark wm: it takes no event any more.
+func (w *core[E, A]) gone(s window.Span, wm int64) bool {
+	return s.Last()+w.lateness <= wm || s.Last() <= w.about.closed
 }
 
 // checkSpan refuses windows that results could not show.

@@ -53,6 +53,9 @@ func (w *windowTask[E, A]) reckon() {
 
 // passed takes note that what was due at wm has fired.
 func (w *windowTask[E, A]) passed(wm int64) {
+	if w.finalOnly {
+		return // what fired is gone
+	}
 	for w.firing.p == nil && w.fired < len(w.open) && w.open[w.fired].fires <= wm {
 		w.fired++
 	}
@@ -113,7 +116,7 @@ func earlier(a, b stateful.Firing) bool {
 func (w *windowTask[E, A]) begin(wm int64, after stateful.Firing) {
 	for w.firing.p == nil && w.fired < len(w.open) && w.open[w.fired].fires <= wm {
 		p := w.open[w.fired]
-		if p.fires < after.Time { // before the restart
+		if p.fires < after.Time && !w.finalOnly { // before the restart
 			w.fired++
 			continue
 		}
@@ -232,6 +235,9 @@ func (w *windowTask[E, A]) end(d *drain[A]) {
 
 // Fire implements [stateful.Firer].
 func (w *windowTask[E, A]) Fire(ctx context.Context, tx *stateful.Tx, f stateful.Firing) error {
+	if w.about.changed {
+		w.about.store()
+	}
 	c, s, err := w.find(ctx, f)
 	if err != nil {
 		return err
@@ -272,7 +278,7 @@ func (w *windowTask[E, A]) Skip(ctx context.Context, tx *stateful.Tx, f stateful
 		if err != nil {
 			return err
 		}
-		return w.trigger.forget(tx, &asked[A]{Span: s, key: f.Key, value: c, state: state})
+		return w.trigger.forget(ctx, tx, &asked[A]{Span: s, key: f.Key, value: c, state: state})
 	}
 	if w.given != nil && !w.given.p.numbered {
 		return nil
@@ -349,6 +355,9 @@ func (w *windowTask[E, A]) SkipTimer(ctx context.Context, tx *stateful.Tx, t sta
 func (w *windowTask[E, A]) timer(ctx context.Context, tx *stateful.Tx, t stateful.Timer, failed bool) error {
 	if w.trigger == nil || len(t.Namespace) != endBytes {
 		return stateful.TaskFault(fmt.Errorf("there is a timer of %q, and no trigger that set it: the stored state is damaged", t.Key))
+	}
+	if w.about.changed {
+		w.about.store()
 	}
 	end := stateful.ParseOrdered(t.Namespace)
 	s, _ := w.cut.ending(end)

@@ -84,6 +84,7 @@ type slow struct {
 	wins     []*slowWindow
 	counts   map[string]int64
 	wm, high int64
+	closed   int64 // windows that end up to it are gone, whatever the lateness
 	now      int64
 	out      []string
 }
@@ -102,7 +103,7 @@ type slowWindow struct {
 const never, forever = int64(-1) << 40, int64(1) << 40
 
 func newSlow(s setting) *slow {
-	return &slow{setting: s, counts: map[string]int64{}, wm: never, high: never}
+	return &slow{setting: s, counts: map[string]int64{}, wm: never, high: never, closed: never}
 }
 
 func (m *slow) timed() bool { return m.kind == "tumbling" || m.kind == "sliding" }
@@ -150,14 +151,16 @@ func (m *slow) gone(end int64) int64 {
 func (m *slow) event(e event) {
 	late := true
 	for _, of := range m.windowsOf(e) {
-		if m.gone(of[1]) <= m.wm {
+		if m.gone(of[1]) <= m.wm || m.timed() && of[1]-1 <= m.closed {
 			continue
 		}
 		late = false
 		w := m.window(e.Key, of[0], of[1])
 		w.events = append(w.events, e)
 		w.changed = true
-		w.n++
+		if m.trigger == "n" {
+			w.n++
+		}
 		ended := m.timed() && w.end-1 <= m.wm
 		switch m.trigger {
 		case "":
@@ -216,20 +219,29 @@ func (m *slow) advance(wm int64) {
 		if last > m.wm && last <= wm && m.trigger != "final" {
 			all = append(all, due{last, w, false})
 		}
-		if g := m.gone(w.end); g > m.wm && g <= wm {
+		if g := m.gone(w.end); g <= wm {
 			all = append(all, due{g, w, true})
 		}
 	}
-	slices.SortStableFunc(all, func(a, b due) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.w.key, b.w.key)) })
+	kind := map[bool]int{true: 1}
+	slices.SortStableFunc(all, func(a, b due) int {
+		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.w.key, b.w.key), cmp.Compare(kind[a.gone], kind[b.gone]))
+	})
 	for _, d := range all {
-		if !d.gone || m.trigger == "final" {
-			m.end(d.w)
-		}
+		m.end(d.w)
 		if d.gone {
 			m.drop(d.w)
 		}
 	}
 	m.wm = wm
+}
+
+// change makes the setting another one, which a restart does.
+func (m *slow) change(to setting) {
+	if to.lateness > m.lateness && m.wm != never {
+		m.closed = max(m.closed, m.wm-m.lateness)
+	}
+	m.setting = to
 }
 
 func (m *slow) tick(d int64) {
@@ -248,7 +260,9 @@ func (m *slow) tick(d int64) {
 		return cmp.Or(cmp.Compare(a.clock, b.clock), ends, cmp.Compare(a.key, b.key))
 	})
 	for _, w := range due {
-		m.end(w)
+		if w.clock = 0; m.trigger == "clock" {
+			m.end(w)
+		}
 	}
 }
 

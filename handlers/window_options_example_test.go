@@ -33,6 +33,21 @@ func ExampleWindow_sessions() {
 	// result 12:00:00-12:01:20 home: 3
 }
 
+// Visits in the last day, every minute: with Merge one value is kept for each minute, and not one for each of the 1,440 windows that an
+// event is in.
+func ExampleWindow_slices() {
+	w := pageVisits()
+	w.Windows = window.Sliding(24*time.Hour, time.Minute)
+	w.Merge = func(a, b int) (int, error) { return a + b, nil }
+	d := stepVisits(w)
+	d.Send(home(0), home(61), home(180))
+	printVisits(d)
+	// Output:
+	// result 12:01:00-12:01:00 home: 1
+	// result 12:02:00-12:02:00 home: 2
+	// result 12:03:00-12:03:00 home: 2
+}
+
 // A window takes late events for 10 seconds after its end, and gives a result for each. What is later than that goes to LateTo.
 func ExampleWindow_allowedLateness() {
 	w := pageVisits()

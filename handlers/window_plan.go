@@ -14,8 +14,9 @@ const manyWindows = 100
 
 // Plan implements [stateful.Planner]: what cannot hold within the limits is refused, what costs more than
 // it may seem, or has no effect, is a warning, and the state is one of these windows, this mode and this value.
-// A stored state lets AllowedLateness, MaxDelay and all topics change, and the type of the value as far
-// as it can be read; not Windows, Emit, or a value of another kind.
+// A stored state lets Trigger, AllowedLateness, MaxDelay and all topics change, and the type of the value as far
+// as it can be read; not Windows, Emit, or a value of another kind. State in slices lets Trigger not change, nor
+// AllowedLateness shrink with FinalOnly: the task refuses that when it is opened.
 func (w Window[E, A]) Plan(c stateful.Config) stateful.Plan {
 	p := planner{limits: c.Limits}
 	switch kind := w.Windows.(type) {

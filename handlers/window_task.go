@@ -22,7 +22,7 @@ type windowTask[E, A any] struct {
 	cut       cut
 	finalOnly bool
 	cells     *stateful.Table[A]
-	panes     *stateful.Table[uint32] // nil with a trigger
+	panes     *stateful.Table[uint32] // not with a trigger
 	trigger   *triggering[E, A]       // nil by default
 
 	open  []*pane[A] // by end; what fired is before what did not
@@ -85,16 +85,54 @@ func newWindowTask[E, A any](ctx context.Context, w Window[E, A], t *stateful.Ta
 	if in.cut.everlasting {
 		in.lateness = 0 // there is no end to be late for
 	}
-	if w.plain() {
-		number, err := stateful.NewStateCodec(stateful.StateCodecConfig[uint32]{})
-		if err != nil {
-			return nil, err
-		}
-		in.panes = stateful.NewTable(t, "n", number)
-	} else if in.trigger, err = newTriggering(w, t, &in.core, in.cells, codec); err != nil {
+	number, err := stateful.NewStateCodec(stateful.StateCodecConfig[uint32]{})
+	if err != nil {
+		return nil, err
+	}
+	in.panes = stateful.NewTable(t, "n", number)
+	g, err := newTriggering(w, t, &in.core, in.cells, codec)
+	if err != nil {
+		return nil, err
+	}
+	if err := in.choose(ctx, w.plain(), g); err != nil {
 		return nil, err
 	}
 	return in, in.findOpen(ctx)
+}
+
+// choose decides whether g is asked about the windows. It need not be as long as nothing is kept of them, under no
+// other trigger either; and when it is, those of which nothing is kept are as the trigger before left them.
+func (w *windowTask[E, A]) choose(ctx context.Context, plain bool, g *triggering[E, A]) error {
+	a := w.about
+	left, err := w.cells.First(ctx, nil)
+	if err != nil {
+		return err
+	}
+	kept, err := g.states.First(ctx, nil)
+	if err != nil {
+		return err
+	}
+	if plain && kept == "" && (left == "" || a.before == a.now.trigger) {
+		a.keep(a.now.trigger, window.Never)
+		return nil
+	}
+	w.trigger = g
+	before, _ := splitTrigger(a.before)
+	final := before == FinalOnly().String()
+	switch {
+	case left == "" && !plain:
+		a.keep(a.now.trigger, window.Never)
+	case !final && a.before != usual: // something is kept of all
+		a.keep(a.before, window.Never)
+	default:
+		since := a.since
+		if since == window.Never {
+			since = w.t.Advanced()
+		}
+		a.keep(a.before, since)
+		g.left = &leftWindows{fired: !final, since: since, panes: w.panes}
+	}
+	return nil
 }
 
 // nowhere is a span that no time lies in.
@@ -120,7 +158,7 @@ func (w *windowTask[E, A]) findOpen(ctx context.Context) error {
 		}
 		p := w.newPane(s)
 		p.cold = true
-		if w.panes != nil {
+		if w.trigger == nil {
 			numbered, err := w.panes.First(ctx, p.prefix)
 			if err != nil {
 				return err
@@ -159,6 +197,9 @@ func (w *windowTask[E, A]) Process(ctx context.Context, tx *stateful.Tx, rec *st
 	ts, taken, err := w.observe(tx, rec)
 	if err != nil || !taken {
 		return err
+	}
+	if w.about.changed {
+		w.about.store()
 	}
 	wm := tx.Watermark()
 	if !w.slice.Contains(ts) {
@@ -205,7 +246,7 @@ func (w *windowTask[E, A]) add(ctx context.Context, tx *stateful.Tx, p *pane[A],
 		if err != nil {
 			return err
 		}
-		return w.trigger.element(ctx, tx, &asked[A]{Span: p.Span, key: c.Key()[endBytes:], value: c, state: state, ended: p.Last() <= wm}, ts)
+		return w.trigger.element(ctx, tx, &asked[A]{Span: p.Span, key: c.Key()[endBytes:], value: c, state: state, fresh: !had, ended: p.Last() <= wm}, ts)
 	}
 	if p.fires <= wm {
 		return w.fireAgain(ctx, tx, p, c, v, had)
@@ -217,7 +258,7 @@ func (w *windowTask[E, A]) add(ctx context.Context, tx *stateful.Tx, p *pane[A],
 func (w *windowTask[E, A]) assign(ts, wm int64) (late bool, err error) {
 	w.slice, w.hit = nowhere, w.hit[:0]
 	for s := range w.cut.spans(ts) {
-		if s.Last()+w.lateness <= wm {
+		if w.gone(s, wm) {
 			continue
 		}
 		p, err := w.paneOf(s, wm)

@@ -104,6 +104,10 @@ func (t *Task) KeyFrom() string { return t.p.cfg.KeyFrom }
 // Watermark returns the task's watermark in milliseconds since 1970 UTC.
 func (t *Task) Watermark() int64 { return t.wm.Now() }
 
+// Advanced returns the watermark up to which, inclusive, all that was due has fired. It is less than
+// Watermark while something fires, and when a task is opened in the middle of that.
+func (t *Task) Advanced() int64 { return t.meta.advanced }
+
 // Latest returns the highest event time that a record was processed with, over all
 // inputs, in milliseconds since 1970 UTC; window.Never when there was none.
 func (t *Task) Latest() int64 {
