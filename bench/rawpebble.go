@@ -58,10 +58,10 @@ func (r *recording) Submit(ctx context.Context, c stateful.Commit) stateful.Pend
 	return r.Store.Submit(ctx, c)
 }
 
-// record runs the path once on pebble and keeps its commits.
-func record(c path, dir string, total int64) (*recorder, error) {
+// record runs the path once and keeps its commits.
+func record(c path, total int64) (*recorder, error) {
 	r := &recorder{}
-	open := onPebble(dir)
+	open := c.backend
 	c.backend = func() (stateful.Backend, func() error, error) {
 		b, closeBackend, err := open()
 		r.Backend = b

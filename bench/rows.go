@@ -116,6 +116,7 @@ func rows() []row {
 		{"stock-count", stockCount},
 		{"stock-path", stockMessages},
 		{"latency", latency},
+		{"postgres-binary", onDatabase},
 		{"sliding-10s", slidingInMemory},
 		{"sliding-1h", slidingByTheSecond},
 		{"sessions-memory", sessionsInMemory},
@@ -182,7 +183,7 @@ func onDisk(e *env) error {
 	}
 	c := path{pool: p, size: window10s, backend: onPebble(e.o.dir)}
 	total := max(int64(events*e.o.scale), minEvents)
-	rec, err := record(c, e.o.dir, total)
+	rec, err := record(c, total)
 	if err != nil {
 		return err
 	}

@@ -38,7 +38,7 @@ func sessionsOnDisk(e *env) error {
 	}
 	sessions := path{pool: p, windows: window.Session(sessionGap), backend: onPebble(e.o.dir)}
 	tumbling := path{pool: p, size: window10s, backend: onPebble(e.o.dir)}
-	rec, err := record(sessions, e.o.dir, max(int64(events*e.o.scale), minEvents))
+	rec, err := record(sessions, max(int64(events*e.o.scale), minEvents))
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,7 @@ var mayImport = map[string][]string{
 	"stateful/window":       {},
 	"stateful/memory":       {"internal/kvs", "internal/lease", "stateful"},
 	"stateful/pebble":       {"internal/keysort", "internal/kvs", "internal/lease", "internal/pebbledb", "stateful"},
-	"stateful/postgres":     {"internal/keysort", "internal/kvs", "internal/remote", "stateful"},
+	"stateful/postgres":     {"internal/keysort", "internal/kvs", "internal/remote", "outbox", "stateful"},
 	"stateful/redis":        {"internal/clock", "internal/kvs", "stateful"},
 	"stateful/statefultest": {"stateful"},
 	"handlers":              {"internal/keysort", "stateful", "stateful/window"},

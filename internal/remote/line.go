@@ -85,6 +85,8 @@ type Line struct {
 	sending bool       // a goroutine empties the queue
 	failed  error      // of the first commit that failed
 	broken  bool       // at the server: what it has is no longer known
+
+	settled func(*Pending, error) // nil: nobody is told
 }
 
 // LineConfig configures a [Line]. All is required.
@@ -120,6 +122,18 @@ func (l *Line) Add(p *Pending) error {
 		go l.sendAll()
 	}
 	return nil
+}
+
+// OnSettled has f called when a commit landed, with nil, or failed, before those who wait are told. It must be
+// called before the first commit is added.
+func (l *Line) OnSettled(f func(*Pending, error)) { l.settled = f }
+
+// done tells how p ended.
+func (l *Line) done(p *Pending) {
+	if l.settled != nil {
+		l.settled(p, p.err)
+	}
+	close(p.done)
 }
 
 // Refuse notes that a commit was refused before it was added: all later ones fail too, but what the
@@ -164,7 +178,7 @@ func (l *Line) Landed() {
 	l.acked = p.After
 	l.pending = l.pending[1:]
 	l.mu.Unlock()
-	close(p.done)
+	l.done(p)
 }
 
 // fail makes all that is under way fail.
@@ -180,7 +194,7 @@ func (l *Line) fail(err error) {
 		if i > 0 {
 			p.err = l.wrap(p.After.Seq, fmt.Errorf("an earlier one failed, open the task again: %w", err))
 		}
-		close(p.done)
+		l.done(p)
 	}
 }
 

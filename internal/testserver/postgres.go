@@ -45,7 +45,7 @@ func NewPostgres(tb TB, settings ...string) *Postgres {
 		tb.Fatalf("%v", err)
 	}
 	s.tb = tb
-	tb.Cleanup(s.stop)
+	tb.Cleanup(s.Stop)
 	return s
 }
 
@@ -53,6 +53,9 @@ func NewPostgres(tb TB, settings ...string) *Postgres {
 func PostgresDSN(addr string) string {
 	return "postgres://pondage:" + postgresPassword + "@" + addr + "/postgres?sslmode=disable"
 }
+
+// StartPostgres starts a server outside of a test; see [NewPostgres]. Stop ends it.
+func StartPostgres(settings ...string) (*Postgres, error) { return startPostgres(settings...) }
 
 func startPostgres(settings ...string) (*Postgres, error) {
 	bin, err := postgresBin()
@@ -227,7 +230,8 @@ func (s *Postgres) Suspend() { s.p.signal(syscall.SIGSTOP) }
 // Resume lets a suspended server go on.
 func (s *Postgres) Resume() { s.p.signal(syscall.SIGCONT) }
 
-func (s *Postgres) stop() {
+// Stop ends the server and removes its data.
+func (s *Postgres) Stop() {
 	s.p.kill()
 	_ = os.RemoveAll(s.Dir)
 }

@@ -177,7 +177,7 @@ func StopShared() {
 	}
 	shared.addr, shared.r, shared.dir = "", nil, ""
 	if shared.postgres != nil {
-		shared.postgres.stop()
+		shared.postgres.Stop()
 	}
 	shared.dsn, shared.postgres = "", nil
 }

@@ -21,16 +21,19 @@ type call struct {
 	row    func(f *fields) error
 }
 
-var binary1 = []int16{1} // all parameters, or columns, are binary
+var binary1 = []int16{1} // all columns are binary
 
 // add puts the statement behind those of a batch.
 func (c *call) add(b *pgconn.Batch) {
-	values, oids := make([][]byte, len(c.params)), make([]uint32, len(c.params))
+	values, oids, formats := make([][]byte, len(c.params)), make([]uint32, len(c.params)), make([]int16, len(c.params))
 	for i, p := range c.params {
 		values[i], oids[i] = p.value, p.oid
+		if !p.text {
+			formats[i] = 1
+		}
 	}
 	// Without a name: a named statement would live in a session that a pooler may give to another.
-	b.ExecParams(c.sql, values, oids, binary1, binary1)
+	b.ExecParams(c.sql, values, oids, formats, binary1)
 }
 
 // again runs statements, which may be repeated, as one transaction in one round trip.
@@ -65,7 +68,7 @@ func (b *Backend) runOn(ctx context.Context, calls []call) error {
 	}
 	defer conn.Release()
 	var batch pgconn.Batch
-	if b.c.Pooler {
+	if b.c.Pooler || b.c.Pool != nil { // a session's own are not ours to set
 		calls = slices.Insert(slices.Clone(calls), 0, b.settings(b.c.Timeout, b.c.LockTimeout))
 	}
 	for i := range calls {
@@ -149,6 +152,9 @@ const (
 	codeLock          = "55P03"
 	codeCanceled      = "57014"
 	codePrivilege     = "42501"
+	codeData          = "22" // it does not fit its type
+	codeDivision      = "22012"
+	codeConstraint    = "23"
 	codeRange         = "22003"
 	codeEncoding      = "22021"
 )

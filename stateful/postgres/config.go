@@ -150,7 +150,6 @@ func (c Config) parse() (*pgxpool.Config, error) {
 		for name, value := range map[string]string{
 			"application_name": "pondage", "statement_timeout": millis(c.Timeout), "lock_timeout": millis(c.LockTimeout),
 			"idle_in_transaction_session_timeout": millis(c.Timeout),
-			"client_connection_check_interval":    "5000",
 		} {
 			if _, ok := cc.RuntimeParams[name]; !ok {
 				cc.RuntimeParams[name] = value

@@ -144,3 +144,38 @@ func TestAServerThatForgetsIsNamed(t *testing.T) {
 		t.Errorf("the log says %q", log.String())
 	}
 }
+
+// docs/backends.md says what to grant; a user needs no more.
+func TestTheRightsThatAUserNeeds(t *testing.T) {
+	t.Parallel()
+	s := testserver.NewPostgres(t)
+	c := config(s.DSN)
+	if err := open(t, c).Close(); err != nil {
+		t.Fatal(err)
+	}
+	s.Exec("create role app login password 'p'; grant usage on schema " + c.Schema + " to app; " +
+		"grant select, insert, update, delete on all tables in schema " + c.Schema + " to app")
+	c.DSN = strings.Replace(s.DSN, "pondage:pondage-secret", "app:p", 1)
+	b := open(t, c)
+	defer b.Close()
+	st, _ := mustOpen(t, b)
+	mustCommit(t, st, 1, put("a", "1"), put("b", "2"))
+	mustCommit(t, st, 2, stateful.Write{Key: "a"})
+	if v, err := st.Get(ctx, "a", "b"); err != nil || v[0] != nil || string(v[1]) != "2" {
+		t.Errorf("got %q, %v", v, err)
+	}
+	l, err := b.Lease(ctx, task, time.Time{}, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := l.Open(ctx); err != nil {
+		t.Error(err)
+	}
+	if err := l.Release(ctx); err != nil {
+		t.Error(err)
+	}
+
+	c.Schema = newSchema()
+	_, err = postgres.New(ctx, c)
+	wantText(t, err, "grant the user CREATE on the database once")
+}

@@ -118,16 +118,16 @@ func (k *kv) Take(ctx context.Context, key string) (v []byte, err error) {
 
 func (k *kv) Swap(ctx context.Context, old []byte, e kvs.Entry) (done bool, err error) {
 	yes := func(*fields) error { done = true; return nil }
-	key, value, ttl := bytesParam(e.Key), param{oidBytea, e.Value}, int8Param(e.TTL)
+	key, value, ttl := bytesParam(e.Key), param{oid: oidBytea, value: e.Value}, int8Param(e.TTL)
 	switch {
 	case old == nil && e.Value == nil:
 		err = k.do(ctx, call{sql: k.b.sql.kvMissing, params: []param{key}, row: yes})
 	case old == nil:
 		err = k.doOnce(ctx, k.sweep(1), call{sql: k.b.sql.kvInsert, params: []param{key, value, ttl}, row: yes})
 	case e.Value == nil:
-		err = k.doOnce(ctx, call{sql: k.b.sql.kvRemove, params: []param{key, {oidBytea, old}}, row: yes})
+		err = k.doOnce(ctx, call{sql: k.b.sql.kvRemove, params: []param{key, {oid: oidBytea, value: old}}, row: yes})
 	default:
-		err = k.doOnce(ctx, call{sql: k.b.sql.kvUpdate, params: []param{key, value, ttl, {oidBytea, old}}, row: yes})
+		err = k.doOnce(ctx, call{sql: k.b.sql.kvUpdate, params: []param{key, value, ttl, {oid: oidBytea, value: old}}, row: yes})
 	}
 	return done, err
 }

@@ -3,6 +3,8 @@ package postgres
 import (
 	"embed"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -25,6 +27,8 @@ type statements struct {
 	get, scan, commit                          string
 	leaseToken, leaseTake, leaseRenew, release string
 
+	cursorFence, cursorMove string
+
 	kvGet, kvPut, kvDelete, kvSweep, kvTTL, kvTake string
 	kvInsert, kvUpdate, kvRemove, kvMissing        string
 	kvAdd, kvList, kvSize                          string
@@ -45,8 +49,33 @@ func newStatements(schema string) *statements {
 		get: text("get"), scan: text("scan"), commit: text("commit"),
 		leaseToken: text("lease_token"), leaseTake: text("lease_take"), leaseRenew: text("lease_renew"), release: text("lease_release"),
 
+		cursorFence: text("cursor_fence"), cursorMove: text("cursor_move"),
+
 		kvGet: text("kv_get"), kvPut: text("kv_put"), kvDelete: text("kv_delete"), kvSweep: text("kv_sweep"),
 		kvTTL: text("kv_ttl"), kvTake: text("kv_take"), kvInsert: text("kv_insert"), kvUpdate: text("kv_update"),
 		kvRemove: text("kv_remove"), kvMissing: text("kv_missing"), kvAdd: text("kv_add"), kvList: text("kv_list"), kvSize: text("kv_size"),
 	}
+}
+
+// tableStatement returns the statement that writes to a table, whose names and types were checked: they need no
+// quotes.
+func tableStatement(t Table) string {
+	name := "table_insert"
+	if len(t.Key) > 0 {
+		name = "table_upsert"
+	}
+	b, err := files.ReadFile("sql/" + name + ".sql")
+	if err != nil {
+		panic(err) // it is embedded
+	}
+	var columns, arrays, updates []string
+	for i, c := range t.Columns {
+		columns = append(columns, c.Name)
+		arrays = append(arrays, "$"+strconv.Itoa(i+1)+"::"+c.Type+"[]")
+		if !slices.Contains(t.Key, c.Name) {
+			updates = append(updates, c.Name+" = excluded."+c.Name)
+		}
+	}
+	return strings.NewReplacer("{table}", t.Name, "{columns}", strings.Join(columns, ", "), "{arrays}", strings.Join(arrays, ", "),
+		"{key}", strings.Join(t.Key, ", "), "{updates}", strings.Join(updates, ", ")).Replace(string(b))
 }

@@ -30,7 +30,10 @@ type store struct {
 	gone, put, putting array
 }
 
-var _ stateful.Store = (*store)(nil)
+var (
+	_ stateful.Store  = (*store)(nil)
+	_ stateful.Joiner = (*store)(nil)
+)
 
 func newStore(b *Backend, id stateful.TaskID, row int64, known *remote.Known, head remote.Head) *store {
 	s := &store{b: b, id: id, row: row, known: known, sent: head}
@@ -39,6 +42,7 @@ func newStore(b *Backend, id stateful.TaskID, row int64, known *remote.Known, he
 		Wrap:  func(seq uint64, err error) error { return s.wrap(fmt.Sprintf("commit %d of", seq), err) },
 		Enter: func() { b.inside.Add(1) }, Leave: b.leave, // whoever submits is inside, so it cannot be closed
 	})
+	s.line.OnSettled(func(p *remote.Pending, err error) { tell(p.Joined, err) })
 	return s
 }
 

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/pondage/pondage/internal/keysort"
@@ -22,27 +21,28 @@ func (s *store) Submit(_ context.Context, c stateful.Commit) stateful.Pending {
 	return p
 }
 
-func (s *store) submit(c *stateful.Commit) (*remote.Pending, error) {
+func (s *store) submit(c *stateful.Commit) (p *remote.Pending, err error) {
 	if err := s.enter(); err != nil {
 		return nil, err
 	}
 	defer s.b.leave()
-	switch {
-	case c.Seq != s.sent.Seq+1:
+	if c.Seq != s.sent.Seq+1 {
 		return nil, fmt.Errorf("the last commit is %d, so the next must be %d", s.sent.Seq, s.sent.Seq+1)
-	case len(c.Joined) > 0:
-		return nil, errors.New("nothing can join a commit on a server")
 	}
 	for i := range c.Writes {
 		if n := len(c.Writes[i].Key); n > maxKeyBytes {
 			return nil, fmt.Errorf("it has a key of %d bytes and may have %d: lower Limits.KeyBytes", n, maxKeyBytes)
 		}
 	}
-	p := remote.NewPending(s.sent, c)
+	p = remote.NewPending(s.sent, c)
 	if p.Bytes > maxCommitBytes {
 		return nil, fmt.Errorf("it has %d bytes and may have %d: lower Limits.CommitBytes", p.Bytes, maxCommitBytes)
 	}
+	if p.Joined, err = join(c.Joined); err != nil {
+		return nil, err
+	}
 	if err := s.line.Add(p); err != nil {
+		tell(p.Joined, err)
 		return nil, err
 	}
 	s.sent = p.After
@@ -58,12 +58,14 @@ func (s *store) send(now []*remote.Pending) error {
 		int8Param(s.row), int8Param(int64(before.Epoch)), int8Param(int64(before.Owner)), int8Param(int64(before.Seq)), int8Param(int64(before.Token)),
 		int8Param(int64(after.Seq)), int8Param(int64(after.Token)), s.gone.param(), s.put.param(), s.putting.param(),
 	}}
+	landed := false
+	commit.row = func(*fields) error { landed = true; return nil }
+	calls := withJoined(commit, now)
 	for try := 1; ; try++ {
-		landed := false
-		commit.row = func(*fields) error { landed = true; return nil }
-		err := s.b.once(s.b.ctx, commit)
+		landed = false
+		err := s.b.once(s.b.ctx, calls...)
 		switch {
-		case err == nil && !landed:
+		case !landed && hasCode(err, codeDivision):
 			if err := s.refused(before, after); err != nil {
 				return err
 			}

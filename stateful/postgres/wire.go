@@ -19,18 +19,23 @@ const (
 
 // param is a parameter as it is sent.
 type param struct {
-	oid   uint32
+	oid   uint32 // 0: what the statement says
 	value []byte // nil: null
+	text  bool   // it is in the text form instead
 }
 
-func int8Param(n int64) param { return param{oidInt8, binary.BigEndian.AppendUint64(nil, uint64(n))} }
+func int8Param(n int64) param {
+	return param{oid: oidInt8, value: binary.BigEndian.AppendUint64(nil, uint64(n))}
+}
 
-func int4Param(n int32) param { return param{oidInt4, binary.BigEndian.AppendUint32(nil, uint32(n))} }
+func int4Param(n int32) param {
+	return param{oid: oidInt4, value: binary.BigEndian.AppendUint32(nil, uint32(n))}
+}
 
 func textParam(s string) param {
-	return param{oidText, []byte(s)}
+	return param{oid: oidText, value: []byte(s)}
 }
-func bytesParam(s string) param { return param{oidBytea, []byte(s)} }
+func bytesParam(s string) param { return param{oid: oidBytea, value: []byte(s)} }
 
 // array is a growing parameter of the type bytea[].
 type array struct {
@@ -68,15 +73,15 @@ func (a *array) param() param {
 	binary.BigEndian.PutUint32(h[12:], a.n)     // elements
 	binary.BigEndian.PutUint32(h[16:], 1)       // the first one's index
 	if a.n == 0 {
-		return param{oidBytesArray, []byte{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, oidBytea}}
+		return param{oid: oidBytesArray, value: []byte{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, oidBytea}}
 	}
-	return param{oidBytesArray, a.buf}
+	return param{oid: oidBytesArray, value: a.buf}
 }
 
 // int8Array is a parameter of the type int8[].
 func int8Array(ns []int64) param {
 	if len(ns) == 0 {
-		return param{oidInt8Array, []byte{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, oidInt8}}
+		return param{oid: oidInt8Array, value: []byte{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, oidInt8}}
 	}
 	b := make([]byte, 0, arrayHeader+12*len(ns))
 	for _, n := range []uint32{1, 0, oidInt8, uint32(len(ns)), 1} { // as in array.param
@@ -85,7 +90,7 @@ func int8Array(ns []int64) param {
 	for _, n := range ns {
 		b = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32(b, 8), uint64(n))
 	}
-	return param{oidInt8Array, b}
+	return param{oid: oidInt8Array, value: b}
 }
 
 // fields reads a row's columns from left to right and keeps the first failure.

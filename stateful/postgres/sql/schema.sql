@@ -41,3 +41,14 @@ create table if not exists {schema}.kv (
   expires timestamptz
 ) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
 create index if not exists kv_expires on {schema}.kv (expires) where expires is not null;
+
+create table if not exists {schema}.cursor (
+  sink text collate "C" not null,
+  app text collate "C" not null,
+  handler text collate "C" not null,
+  partition int4 not null,
+  incarnation int8 not null,
+  epoch int8 not null,
+  seq int8 not null,
+  primary key (sink, app, handler, partition)
+) with (fillfactor = 10);
