@@ -113,6 +113,7 @@ func rows() []row {
 			return inMemory(e, "memory-json", 100_000, true, 2_000_000, ">= 0.8 M events/s, 0.7 of the loop")
 		}},
 		{"pebble-binary", onDisk},
+		{"redis-binary", onServer},
 		{"stock-count", stockCount},
 		{"stock-path", stockMessages},
 		{"latency", latency},

@@ -14,7 +14,7 @@ var mayImport = map[string][]string{
 	"stateful/memory":       {"internal/kvs", "internal/lease", "stateful"},
 	"stateful/pebble":       {"internal/keysort", "internal/kvs", "internal/lease", "internal/pebbledb", "stateful"},
 	"stateful/postgres":     {"internal/keysort", "internal/kvs", "internal/remote", "outbox", "stateful"},
-	"stateful/redis":        {"internal/clock", "internal/kvs", "stateful"},
+	"stateful/redis":        {"internal/keysort", "internal/kvs", "internal/remote", "stateful"},
 	"stateful/statefultest": {"stateful"},
 	"handlers":              {"internal/keysort", "stateful", "stateful/window"},
 	"handlers/handlerstest": {"handlers", "outbox", "stateful", "stateful/memory", "stateful/window"},

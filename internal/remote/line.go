@@ -77,6 +77,7 @@ type Line struct {
 	wrap         func(seq uint64, err error) error
 	enter, leave func()
 	send         func([]*Pending) error
+	maxWrites    int
 
 	mu      sync.Mutex
 	acked   Head       // of the last commit known to have landed
@@ -89,7 +90,7 @@ type Line struct {
 	settled func(*Pending, error) // nil: nobody is told
 }
 
-// LineConfig configures a [Line]. All is required.
+// LineConfig configures a [Line]. All but MaxWrites is required.
 type LineConfig struct {
 	// Head is what the owner found.
 	Head Head
@@ -100,11 +101,13 @@ type LineConfig struct {
 	// Send sends a group and calls Landed with each of it that landed, in order. With an error the first that
 	// did not has failed, and all behind it.
 	Send func([]*Pending) error
+	// MaxWrites bounds the writes of a group of several commits; 0 for no bound.
+	MaxWrites int
 }
 
 // NewLine returns an empty line.
 func NewLine(c LineConfig) *Line {
-	return &Line{wrap: c.Wrap, enter: c.Enter, leave: c.Leave, send: c.Send, acked: c.Head}
+	return &Line{wrap: c.Wrap, enter: c.Enter, leave: c.Leave, send: c.Send, maxWrites: c.MaxWrites, acked: c.Head}
 }
 
 // Add hands p to the goroutine that sends. It lives as long as something waits: a line
@@ -153,9 +156,12 @@ func (l *Line) sendAll() {
 	defer l.leave()
 	for {
 		l.mu.Lock()
-		n, bytes := 0, 0
-		for n < len(l.queue) && n < sendCommits && (n == 0 || bytes+l.queue[n].Bytes <= sendBytes) {
-			bytes += l.queue[n].Bytes
+		n, writes, bytes := 0, 0, 0
+		for n < len(l.queue) && n < sendCommits {
+			writes, bytes = writes+len(l.queue[n].Writes), bytes+l.queue[n].Bytes
+			if n > 0 && (bytes > sendBytes || l.maxWrites > 0 && writes > l.maxWrites) {
+				break
+			}
 			n++
 		}
 		now := l.queue[:n:n]

@@ -109,6 +109,16 @@ func freePort() (int, error) {
 	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
+// FreePort returns a port of the loopback interface that nobody listens on.
+func FreePort(tb TB) int {
+	tb.Helper()
+	port, err := freePort()
+	if err != nil {
+		tb.Fatalf("%v", err)
+	}
+	return port
+}
+
 // program finds an installed program, or says how to get it.
 func program(name, pkg, variable string) (string, error) {
 	path, err := exec.LookPath(name)

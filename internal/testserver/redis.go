@@ -17,6 +17,9 @@ import (
 // of our own. Tests keep to keys of their own in it.
 const RedisAddrVariable = "TEST_REDIS_ADDR"
 
+// StartRedis starts a redis-server outside of a test, with its data in dir; see [NewRedis]. Kill ends it.
+func StartRedis(dir string, args ...string) (*Redis, error) { return startRedis(dir, freePort, args) }
+
 // Redis is a redis-server of its own.
 type Redis struct {
 	Addr string
@@ -28,7 +31,12 @@ type Redis struct {
 // disk unless they say so. It ends with the test.
 func NewRedis(tb TB, args ...string) *Redis {
 	tb.Helper()
-	r, err := startRedis(tb.TempDir(), args...)
+	return newRedis(tb, freePort, args)
+}
+
+func newRedis(tb TB, port func() (int, error), args []string) *Redis {
+	tb.Helper()
+	r, err := startRedis(tb.TempDir(), port, args)
 	if err != nil {
 		tb.Fatalf("%v", err)
 	}
@@ -37,13 +45,13 @@ func NewRedis(tb TB, args ...string) *Redis {
 	return r
 }
 
-func startRedis(dir string, args ...string) (*Redis, error) {
+func startRedis(dir string, pick func() (int, error), args []string) (*Redis, error) {
 	path, err := program("redis-server", "redis-server", RedisAddrVariable)
 	if err != nil {
 		return nil, err
 	}
 	for try := 0; ; try++ {
-		port, err := freePort()
+		port, err := pick()
 		if err != nil {
 			return nil, err
 		}
@@ -74,7 +82,7 @@ func pingRedis(addr string) error {
 	return fmt.Errorf("%s answers %s", addr, answer)
 }
 
-// askRedis sends a command and returns the one line, or string, that comes back.
+// askRedis sends a command and returns the one line, or string, that comes back; of an array the first.
 func askRedis(c net.Conn, command string) (string, error) {
 	if err := c.SetDeadline(deadline(10 * time.Second)); err != nil {
 		return "", err
@@ -84,7 +92,13 @@ func askRedis(c net.Conn, command string) (string, error) {
 	}
 	r := bufio.NewReader(c)
 	line, err := r.ReadString('\n')
-	if err != nil || line == "" {
+	if err == nil && line == "*0\r\n" {
+		return "", nil
+	}
+	if err == nil && line[0] == '*' {
+		line, err = r.ReadString('\n')
+	}
+	if err != nil {
 		return "", err
 	}
 	if n, err := strconv.Atoi(strings.TrimSpace(line[1:])); line[0] == '$' && err == nil && n >= 0 {
@@ -95,19 +109,24 @@ func askRedis(c net.Conn, command string) (string, error) {
 	return strings.TrimSpace(line[1:]), nil
 }
 
-// Do sends a command, whose words have no spaces, and returns the string, number or status that comes back.
+// Do sends a command, whose words have no spaces, and returns the string, number or status that comes back;
+// of an array the first.
 func (r *Redis) Do(command string) string {
 	r.tb.Helper()
-	c, err := net.DialTimeout("tcp", r.Addr, time.Second)
-	if err != nil {
-		r.tb.Fatalf("%v", err)
-	}
-	defer c.Close() //nolint:errcheck // the answer is here
-	answer, err := askRedis(c, command)
+	answer, err := askOnce(r.Addr, command)
 	if err != nil {
 		r.tb.Fatalf("%s: %v", command, err)
 	}
 	return answer
+}
+
+func askOnce(addr, command string) (string, error) {
+	c, err := net.DialTimeout("tcp", addr, time.Second)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close() //nolint:errcheck // the answer is here
+	return askRedis(c, command)
 }
 
 // Kill ends the server as kill -9 does.
@@ -158,7 +177,7 @@ func SharedRedis(tb TB) string {
 	if err != nil {
 		tb.Fatalf("%v", err)
 	}
-	r, err := startRedis(dir)
+	r, err := startRedis(dir, freePort, nil)
 	if err != nil {
 		_ = os.RemoveAll(dir)
 		tb.Fatalf("%v", err)

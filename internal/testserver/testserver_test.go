@@ -13,7 +13,7 @@ import (
 // signal leaves none.
 func TestServersEndWithTheProcess(t *testing.T) {
 	if dir := os.Getenv("PONDAGE_TEST_CHILD"); dir != "" {
-		r, err := startRedis(dir)
+		r, err := startRedis(dir, freePort, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

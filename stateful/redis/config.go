@@ -46,6 +46,11 @@ type Config struct {
 	// task builds or drops its index.
 	Index bool
 
+	// Replicas is how many replicas must have a commit before it is done: then it survives the
+	// master's death and the failover. A commit that they do not have within half of ReadTimeout has an unknown outcome. Not for
+	// a Cluster. Default 0.
+	Replicas int
+
 	// PoolMin and PoolMax are the connections to a server that are kept idle at least, and open at most. Defaults 10 and 50.
 	PoolMin, PoolMax int
 	// Retries is how often a call that may be repeated is, after the first. Default 3; negative for never.
@@ -108,6 +113,9 @@ func (c Config) validate() error {
 	if strings.ContainsAny(c.Prefix, "{}") {
 		errs = append(errs, fmt.Errorf("Prefix is %q: braces are for the part of a key that chooses its slot", c.Prefix))
 	}
+	if c.Replicas < 0 || c.Replicas > 0 && c.isCluster() {
+		errs = append(errs, fmt.Errorf("Replicas is %d: a Cluster cannot wait for them, so leave it 0 and set min-replicas-to-write there", c.Replicas))
+	}
 	if c.PoolMin < 0 || c.PoolMax < 1 || c.PoolMin > c.PoolMax {
 		errs = append(errs, fmt.Errorf("PoolMin is %d and PoolMax %d: want 0 <= PoolMin <= PoolMax and at least 1", c.PoolMin, c.PoolMax))
 	}
@@ -130,6 +138,11 @@ func (c Config) validate() error {
 		errs = append(errs, errors.New("TLS must verify the server: put its authority into RootCAs instead of setting InsecureSkipVerify"))
 	}
 	return errors.Join(errs...)
+}
+
+func (c Config) isCluster() bool {
+	_, given := c.Client.(*goredis.ClusterClient)
+	return given || c.Client == nil && (c.Cluster || len(c.URLs) > 1 && c.MasterName == "")
 }
 
 // options returns what the client is made of.
@@ -161,7 +174,7 @@ func (c Config) options() (*goredis.UniversalOptions, error) {
 		}
 	}
 	o.Username, o.Password = cmp.Or(c.Username, o.Username), cmp.Or(c.Password, o.Password)
-	if (c.Cluster || len(c.URLs) > 1 && c.MasterName == "") && o.DB != 0 {
+	if c.isCluster() && o.DB != 0 {
 		return nil, fmt.Errorf("URLs name the database %d: a Cluster has only 0", o.DB)
 	}
 	return o, nil

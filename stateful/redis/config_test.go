@@ -113,7 +113,7 @@ func TestAServerThatForgetsIsNamed(t *testing.T) {
 func TestAUserOfTheACLIsEnough(t *testing.T) {
 	r := testserver.NewRedis(t)
 	r.Do("ACL SETUSER app on >pass ~pondage-test-* resetchannels -@all +ping +info +hello +select " +
-		"+hget +hmget +hset +hlen +hscan +zcard +zadd +zrange +zrem +hdel +hincrby +time +unlink +eval +evalsha")
+		"+hget +hexists +hmget +hset +hlen +hscan +zcard +zadd +zrange +zrem +hdel +hincrby +time +unlink +eval +evalsha")
 	for _, index := range []bool{false, true} {
 		c := config(r.Addr)
 		c.URLs, c.Index = []string{"redis://app:pass@" + r.Addr}, index

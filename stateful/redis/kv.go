@@ -28,10 +28,10 @@ func (b *Backend) KV(c stateful.KVConfig) stateful.KV {
 		k.index = b.c.Prefix + "kv"
 	}
 	return kvs.New(k, c, kvs.Retry{Wait: func(ctx context.Context, n int, repeatable bool, err error) error {
-		if n > b.guard.retries || !isTransient(err) || !repeatable && !isUnsent(err) || isContext(ctx.Err()) {
+		if !b.guard.More(err, n) || !repeatable && !isUnsent(err) || isContext(ctx.Err()) {
 			return err
 		}
-		return b.guard.wait(ctx, n)
+		return b.guard.Wait(ctx, n)
 	}})
 }
 
@@ -49,7 +49,7 @@ func (k *kv) do(f func() error) error {
 		return err
 	}
 	defer k.b.leave()
-	return k.b.guard.once(f)
+	return k.b.guard.Once(f)
 }
 
 // doOnce makes a call that must not be made again when its answer is lost.
@@ -337,7 +337,7 @@ func (k *kv) again(ctx context.Context, f func() error) error {
 		return err
 	}
 	defer k.b.leave()
-	return k.b.guard.again(ctx, f)
+	return k.b.guard.Again(ctx, f)
 }
 
 // pattern matches what begins with prefix.

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/pondage/pondage/internal/remote"
 	"github.com/pondage/pondage/stateful"
 )
 
@@ -21,7 +22,7 @@ type lease struct {
 
 // Lease takes the lease of a task; see [stateful.Leaser].
 func (b *Backend) Lease(ctx context.Context, id stateful.TaskID, _ time.Time, ttl time.Duration) (stateful.Lease, error) {
-	l := &lease{b: b, id: id, holder: strconv.FormatUint(newOwner(), 16), ttl: ttl}
+	l := &lease{b: b, id: id, holder: strconv.FormatUint(remote.NewOwner(), 16), ttl: ttl}
 	if err := l.take(ctx); err != nil {
 		return nil, fmt.Errorf("redis: lease of task %s: %w", id, err)
 	}
@@ -58,7 +59,7 @@ func (l *lease) call(ctx context.Context, s *script, ttl time.Duration) (answer 
 		return nil, err
 	}
 	defer l.b.leave()
-	err = l.b.guard.again(ctx, func() (err error) {
+	err = l.b.guard.Again(ctx, func() (err error) {
 		answer, err = s.run(ctx, l.b.client, []string{l.keys.lease}, l.holder, ttl.Milliseconds())
 		return err
 	})

@@ -60,6 +60,17 @@ func TestALossIsRefused(t *testing.T) {
 				}
 				// The way out that the error names.
 				b = open(t, c)
+				if _, _, err := b.Open(ctx, task); errors.Is(err, redis.ErrLost) {
+					wantText(t, err, "was opened before", "h:7", c.Prefix+"{app}:t")
+					if tt.name != "evicted" {
+						t.Errorf("a new process is told %v", err)
+					}
+					if err := client.HDel(ctx, c.Prefix+"{app}:t", "h:7").Err(); err != nil {
+						t.Fatal(err)
+					}
+				} else if tt.name == "evicted" {
+					t.Errorf("a new process is told %v", err)
+				}
 				s, head := mustOpen(t, b)
 				mustCommit(t, s, head.Seq+1)
 				if err := b.Close(); err != nil {
@@ -88,7 +99,7 @@ func TestOwnersOfOneEpochAreToldApart(t *testing.T) {
 	defer first.Close()
 	defer second.Close()
 	old, _ := mustOpen(t, first)
-	if err := client.Del(ctx, c.Prefix+"{app:h:7}:s").Err(); err != nil {
+	if err := client.Del(ctx, c.Prefix+"{app:h:7}:s", c.Prefix+"{app}:t").Err(); err != nil {
 		t.Fatal(err)
 	}
 	s, head := mustOpen(t, second)

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9/logging"
 	"go.uber.org/goleak"
 
 	"github.com/pondage/pondage/internal/clock"
@@ -20,6 +21,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	logging.Disable() // go-redis writes of each failed dial
 	code := m.Run()
 	testserver.StopShared()
 	if code == 0 {
@@ -44,6 +46,8 @@ func newPrefix() string { return fmt.Sprintf("pondage-test-%d-%d:", os.Getpid(),
 func config(addr string) redis.Config {
 	return redis.Config{URLs: []string{"redis://" + addr}, Prefix: newPrefix(), PoolMin: 1, RetryBase: time.Millisecond, RetryMax: 10 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)}
 }
+
+func newBackend(c redis.Config) (*redis.Backend, error) { return redis.New(ctx, c) }
 
 func open(t statefultest.TB, c redis.Config) *redis.Backend {
 	t.Helper()

@@ -8,11 +8,17 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 
+	"github.com/pondage/pondage/internal/remote"
 	"github.com/pondage/pondage/stateful"
 )
 
 // keys are those of a task. All are in one slot, that of what is in braces.
-type keys struct{ hash, index, lease string }
+type keys struct {
+	hash, index, lease string
+	// registry has a field for each task of the app that was ever opened. It is in another slot, so that what loses the
+	// task does not lose this too.
+	registry, field string
+}
 
 func (b *Backend) keysOf(id stateful.TaskID) (keys, error) {
 	// A colon ends the app's name and begins the partition. A closing brace would end what chooses the slot, not
@@ -20,8 +26,9 @@ func (b *Backend) keysOf(id stateful.TaskID) (keys, error) {
 	if id.App == "" || strings.ContainsAny(id.App, ":{}") || id.Handler == "" {
 		return keys{}, fmt.Errorf("app %q and handler %q must have a character, and the app no colon and no braces", id.App, id.Handler)
 	}
-	task := fmt.Sprintf("%s{%s:%s:%d}", b.c.Prefix, id.App, id.Handler, id.Partition)
-	return keys{hash: task + ":s", index: task + ":i", lease: task + ":l"}, nil
+	field := fmt.Sprintf("%s:%d", id.Handler, id.Partition)
+	task := b.c.Prefix + "{" + id.App + ":" + field + "}"
+	return keys{hash: task + ":s", index: task + ":i", lease: task + ":l", registry: b.c.Prefix + "{" + id.App + "}:t", field: field}, nil
 }
 
 // Open takes ownership of a task; see [stateful.Backend]. It refuses with [ErrLost] when the
@@ -47,28 +54,38 @@ func (b *Backend) open(ctx context.Context, id stateful.TaskID, holder string) (
 		return nil, err
 	}
 	defer b.leave()
-	s := &store{b: b, id: id, keys: k, known: b.knownOf(id)}
+	known := b.knownOf(id)
 	// What the owner before has under way in this process need not be lost.
-	if last := s.known.lastUnderWay(); last != nil {
+	if last := known.LastUnderWay(); last != nil {
 		_ = last.Wait(ctx) // how it ended does not matter here
 	}
 	for {
-		since := s.known.get()
+		since := known.Get()
 		before, err := b.readHead(ctx, k)
 		if err != nil {
 			return nil, err
 		}
-		if err := since.surpassed(before); err != nil {
+		if err := since.Surpassed(before); err != nil {
 			return nil, err
 		}
-		next := head{before.Head, newOwner()}
+		if before.Epoch == 0 {
+			if err := b.neverOpened(ctx, k); err != nil {
+				return nil, err
+			}
+		}
+		next := remote.Head{Head: before.Head, Owner: remote.NewOwner()}
 		next.Epoch++
 		switch taken, err := b.takeOver(ctx, k, before, next, holder); {
 		case err != nil:
 			return nil, err
 		case taken:
-			s.sent, s.acked = next, next
-			s.known.own(s, next)
+			s := newStore(b, id, k, known, next)
+			known.Own(s.line, next)
+			if before.Seq == 0 {
+				if err := b.register(ctx, k); err != nil {
+					return nil, err
+				}
+			}
 			if b.c.Index {
 				return s, s.checkIndex(ctx)
 			}
@@ -78,49 +95,69 @@ func (b *Backend) open(ctx context.Context, id stateful.TaskID, holder string) (
 	}
 }
 
-// surpassed returns an error when now, what the server has of a task, is less than it had acknowledged.
-func (known head) surpassed(now head) error {
-	switch {
-	case known.Epoch == 0 || now.Epoch >= known.Epoch && now.Seq >= known.Seq:
-		return nil
-	case now.Epoch == 0:
-		return lost("nothing of the task is there, not even its head", known)
+// neverOpened returns an error when the registry has a task of which nothing is there. A task that begins anew although
+// it once ran would repeat all it did (O5).
+func (b *Backend) neverOpened(ctx context.Context, k keys) error {
+	var opened bool
+	err := b.guard.Again(ctx, func() (err error) {
+		opened, err = b.client.HExists(ctx, k.registry, k.field).Result()
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("read the registry: %w", err)
 	}
-	return lost(now.String()+" is the last it has", known)
+	if opened {
+		return fmt.Errorf("%w: nothing of the task is there, but it was opened before: restore the server's data, from a copy or a node that still has it; "+
+			"or, to begin anew on purpose, delete the field %q of the hash %s", ErrLost, k.field, k.registry)
+	}
+	return nil
 }
 
-func (b *Backend) readHead(ctx context.Context, k keys) (head, error) {
+// register enters a task into the registry, with every open before its first commit.
+func (b *Backend) register(ctx context.Context, k keys) error {
+	err := b.guard.Again(ctx, func() error { return b.client.HSet(ctx, k.registry, k.field, "1").Err() })
+	if err != nil {
+		return fmt.Errorf("enter it into the registry: %w", err)
+	}
+	return nil
+}
+
+func (b *Backend) readHead(ctx context.Context, k keys) (remote.Head, error) {
 	var text string
-	err := b.guard.again(ctx, func() (err error) {
+	err := b.guard.Again(ctx, func() (err error) {
 		text, err = b.client.HGet(ctx, k.hash, headField).Result()
 		return err
 	})
 	if err != nil && !errors.Is(err, goredis.Nil) {
-		return head{}, fmt.Errorf("read the head: %w", err)
+		return remote.Head{}, fmt.Errorf("read the head: %w", err)
 	}
 	return parseHead(text)
 }
 
 // takeOver puts next in the place of before, and reports whether before was still there. A repetition finds out what became
 // of a try whose answer was lost.
-func (b *Backend) takeOver(ctx context.Context, k keys, before, next head, holder string) (bool, error) {
+func (b *Backend) takeOver(ctx context.Context, k keys, before, next remote.Head, holder string) (bool, error) {
 	expected, drop := "", "1"
 	if before.Epoch > 0 {
-		expected = before.encode()
+		expected = encodeHead(before)
 	}
 	if b.c.Index {
 		drop = "0"
 	}
 	var answer any
-	err := b.guard.again(ctx, func() (err error) {
-		answer, err = openScript.run(ctx, b.client, []string{k.hash, k.index, k.lease}, expected, next.encode(), holder, drop)
+	var have int64
+	err := b.guard.Again(ctx, func() (err error) {
+		answer, have, err = openScript.runAndWait(ctx, b.client, b.c.replicas(), []string{k.hash, k.index, k.lease}, expected, encodeHead(next), holder, drop)
 		return err
 	})
+	if err == nil && answer == int64(1) {
+		err = b.c.replicas().check(have)
+	}
 	if err != nil {
 		return false, fmt.Errorf("take it over: %w", err)
 	}
 	switch answer {
-	case int64(1), next.encode():
+	case int64(1), encodeHead(next):
 		return true, nil
 	case int64(0):
 		return false, fmt.Errorf("its lease was given to another: %w", stateful.ErrFenced)

@@ -14,6 +14,7 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 
+	"github.com/pondage/pondage/internal/remote"
 	"github.com/pondage/pondage/stateful"
 )
 
@@ -21,7 +22,7 @@ import (
 type Backend struct {
 	c      Config
 	client goredis.UniversalClient
-	guard  *guard
+	guard  *remote.Guard
 	// ctx is that of what is sent without a caller's: it ends when the backend has closed.
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -29,7 +30,7 @@ type Backend struct {
 	mu     sync.Mutex
 	closed bool
 	inside sync.WaitGroup // calls, and goroutines that send commits
-	known  map[stateful.TaskID]*known
+	known  map[stateful.TaskID]*remote.Known
 
 	warnOnce sync.Once
 }
@@ -46,7 +47,11 @@ func New(ctx context.Context, c Config) (*Backend, error) {
 	if err := c.validate(); err != nil {
 		return nil, fmt.Errorf("redis: %w", err)
 	}
-	b := &Backend{c: c, client: c.Client, guard: newGuard(c), known: make(map[stateful.TaskID]*known)}
+	b := &Backend{c: c, client: c.Client, known: make(map[stateful.TaskID]*remote.Known)}
+	b.guard = remote.NewGuard(remote.GuardConfig{
+		Name: "redis", Retries: c.Retries, Base: c.RetryBase, Max: c.RetryMax, BreakerFailures: c.BreakerFailures, BreakerFor: c.BreakerFor,
+		IsAway: isAway, IsCrowded: isCrowded, Logger: c.Logger,
+	})
 	if b.client == nil {
 		o, err := c.options()
 		if err != nil {
@@ -74,7 +79,7 @@ func (b *Backend) Ping(ctx context.Context) error {
 		return fmt.Errorf("redis: ping: %w", err)
 	}
 	defer b.leave()
-	if err := b.guard.once(func() error { return b.client.Ping(ctx).Err() }); err != nil {
+	if err := b.guard.Once(func() error { return b.client.Ping(ctx).Err() }); err != nil {
 		return fmt.Errorf("redis: ping: %w", err)
 	}
 	return nil
@@ -118,53 +123,12 @@ func (b *Backend) isClosing() bool {
 	return b.closed
 }
 
-// known is the last that the server acknowledged of a task to this process.
-type known struct {
-	mu    sync.Mutex
-	head  head
-	owner *store // the last opened
-}
-
-// own takes note of a new owner and its head.
-func (k *known) own(s *store, h head) {
-	k.set(h)
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.owner = s
-}
-
-// lastUnderWay returns the last commit of this process that has no outcome yet, nil when there is none.
-func (k *known) lastUnderWay() *pending {
-	k.mu.Lock()
-	owner := k.owner
-	k.mu.Unlock()
-	if owner == nil {
-		return nil
-	}
-	last, _ := owner.readable() // after a failure none is under way
-	return last
-}
-
-func (k *known) get() head {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.head
-}
-
-func (k *known) set(h head) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if h.Epoch > k.head.Epoch || h.Epoch == k.head.Epoch && h.Seq > k.head.Seq {
-		k.head = h
-	}
-}
-
-func (b *Backend) knownOf(id stateful.TaskID) *known {
+func (b *Backend) knownOf(id stateful.TaskID) *remote.Known {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	k := b.known[id]
 	if k == nil {
-		k = &known{}
+		k = &remote.Known{}
 		b.known[id] = k
 	}
 	return k

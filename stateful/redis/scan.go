@@ -23,14 +23,14 @@ func (s *store) mayScan(ctx context.Context) error {
 	if s.closed.Load() {
 		return stateful.ErrClosed
 	}
-	last, err := s.readable()
+	last, err := s.line.Readable()
 	if err != nil || last == nil {
 		return err
 	}
 	if err := last.Wait(ctx); ctx.Err() != nil {
 		return err
 	}
-	_, err = s.readable()
+	_, err = s.line.Readable()
 	return err
 }
 
@@ -76,9 +76,9 @@ func (s *store) scanChunk(ctx context.Context, low, high string, limit int) (fie
 		return nil, nil, err
 	}
 	defer s.b.leave()
-	since := s.landedAs()
+	since := s.line.Acked()
 	var answer any
-	err = s.b.guard.again(ctx, func() (err error) {
+	err = s.b.guard.Again(ctx, func() (err error) {
 		answer, err = scanScript.run(ctx, s.b.client, []string{s.keys.hash, s.keys.index}, low, high, limit)
 		return err
 	})
@@ -89,7 +89,7 @@ func (s *store) scanChunk(ctx context.Context, low, high string, limit int) (fie
 	if !ok || len(got) != 4 {
 		return nil, nil, fmt.Errorf("the script answered %T", answer)
 	}
-	if err := checkHead(since, got[0]); err != nil {
+	if _, err := checkHead(since, got[0]); err != nil {
 		return nil, nil, err
 	}
 	if got[1] != int64(1) {
@@ -147,11 +147,11 @@ func (s *store) eachField(ctx context.Context, match string, f func(field, value
 	}
 	defer s.b.leave()
 	const count = 1000
-	since := s.landedAs()
+	since := s.line.Acked()
 	var seen int
 	for cursor := uint64(0); ; {
 		var got []string
-		err := s.b.guard.again(ctx, func() error {
+		err := s.b.guard.Again(ctx, func() error {
 			var err error
 			var next uint64
 			got, next, err = s.b.client.HScan(ctx, s.keys.hash, cursor, match, count).Result()
@@ -178,7 +178,7 @@ func (s *store) eachField(ctx context.Context, match string, f func(field, value
 		})
 	}
 	var h any
-	err := s.b.guard.again(ctx, func() (err error) {
+	err := s.b.guard.Again(ctx, func() (err error) {
 		got, err := s.b.client.HMGet(ctx, s.keys.hash, headField).Result()
 		if err == nil {
 			h = got[0]
@@ -188,7 +188,8 @@ func (s *store) eachField(ctx context.Context, match string, f func(field, value
 	if err != nil {
 		return err
 	}
-	return checkHead(since, h)
+	_, err = checkHead(since, h)
+	return err
 }
 
 // matching is the pattern of what all fields in [from, to) begin with.
@@ -211,7 +212,7 @@ func matching(from, to string) string {
 // checkIndex makes the index anew when it does not have the hash's fields.
 func (s *store) checkIndex(ctx context.Context) error {
 	var fields, members int64
-	err := s.b.guard.again(ctx, func() error {
+	err := s.b.guard.Again(ctx, func() error {
 		pipe := s.b.client.Pipeline()
 		hlen, zcard := pipe.HLen(ctx, s.keys.hash), pipe.ZCard(ctx, s.keys.index)
 		_, err := pipe.Exec(ctx)
@@ -224,15 +225,15 @@ func (s *store) checkIndex(ctx context.Context) error {
 	const chunk = 1000
 	args := make([]any, 0, 2+2*chunk)
 	flush := func(anew string) error {
-		args[0], args[1] = s.sent.encode(), anew
+		args[0], args[1] = encodeHead(s.sent), anew
 		var answer any
-		err := s.b.guard.again(ctx, func() (err error) {
+		err := s.b.guard.Again(ctx, func() (err error) {
 			answer, err = indexScript.run(ctx, s.b.client, []string{s.keys.hash, s.keys.index}, args...)
 			return err
 		})
 		args = args[:2]
 		if err == nil && answer != int64(1) {
-			err = checkHead(s.sent, answer)
+			_, err = checkHead(s.sent, answer)
 		}
 		return err
 	}

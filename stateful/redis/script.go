@@ -3,6 +3,8 @@ package redis
 import (
 	"context"
 	_ "embed"
+	"fmt"
+	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 )
@@ -64,6 +66,12 @@ func (once) NoRetry() bool { return true }
 
 // run runs a script once.
 func (s *script) run(ctx context.Context, c goredis.UniversalClient, keys []string, args ...any) (any, error) {
+	v, _, err := s.runAndWait(ctx, c, replicas{}, keys, args...)
+	return v, err
+}
+
+// runAndWait runs a script once and then waits until replicas have what it wrote. It returns how many have.
+func (s *script) runAndWait(ctx context.Context, c goredis.UniversalClient, wait replicas, keys []string, args ...any) (any, int64, error) {
 	for _, whole := range []bool{false, true} {
 		command, argument := s.call(whole)
 		all := make([]any, 0, 3+len(keys)+len(args))
@@ -72,11 +80,44 @@ func (s *script) run(ctx context.Context, c goredis.UniversalClient, keys []stri
 			all = append(all, k)
 		}
 		cmd := once{goredis.NewCmd(ctx, append(all, args...)...)}
-		_ = c.Process(ctx, cmd) // cmd has the error
+		pipe := c.Pipeline()
+		_ = pipe.Process(ctx, cmd) // errors come with Exec
+		have := wait.add(ctx, pipe)
+		_, _ = pipe.Exec(ctx) // each command has its own
 		v, err := cmd.Result()
-		if !goredis.HasErrorPrefix(err, "NOSCRIPT") {
-			return v, err
+		switch {
+		case goredis.HasErrorPrefix(err, "NOSCRIPT"):
+			continue
+		case err == nil && have != nil:
+			return v, have.Val(), have.Err()
 		}
+		return v, 0, err
 	}
-	return nil, goredis.ErrNoScript
+	return nil, 0, goredis.ErrNoScript
+}
+
+// replicas is how many replicas must have a write, and how soon.
+type replicas struct {
+	n      int
+	within time.Duration
+}
+
+// replicas is half of what a call may take: the answer must still come in time.
+func (c Config) replicas() replicas { return replicas{c.Replicas, c.ReadTimeout / 2} }
+
+// add adds to a pipeline the wait for the replicas, if there is any. It must be on the connection of the writes.
+func (r replicas) add(ctx context.Context, pipe goredis.Pipeliner) *goredis.IntCmd {
+	if r.n == 0 {
+		return nil
+	}
+	cmd := goredis.NewIntCmd(ctx, "wait", r.n, r.within.Milliseconds())
+	_ = pipe.Process(ctx, cmd) // an error comes with Exec
+	return cmd
+}
+
+func (r replicas) check(have int64) error {
+	if have < int64(r.n) {
+		return fmt.Errorf("%d of %d replicas have it after %v", have, r.n, r.within)
+	}
+	return nil
 }

@@ -10,7 +10,7 @@ import (
 
 // checkServer refuses a server that would lose what it is given, each master of a Cluster.
 func (b *Backend) checkServer(ctx context.Context) error {
-	return b.guard.again(ctx, func() error {
+	return b.guard.Again(ctx, func() error {
 		if c, ok := b.client.(*goredis.ClusterClient); ok {
 			return c.ForEachMaster(ctx, func(ctx context.Context, c *goredis.Client) error { return b.checkNode(ctx, c, c.Options().Addr) })
 		}

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"slices"
-	"sync"
 	"sync/atomic"
 
 	goredis "github.com/redis/go-redis/v9"
 
+	"github.com/pondage/pondage/internal/keysort"
+	"github.com/pondage/pondage/internal/remote"
 	"github.com/pondage/pondage/stateful"
 )
 
@@ -19,21 +19,25 @@ type store struct {
 	b      *Backend
 	id     stateful.TaskID
 	keys   keys
-	known  *known
+	known  *remote.Known
+	line   *remote.Line
 	closed atomic.Bool
 
-	sent head // of the last commit submitted; the owner's alone
-
-	mu      sync.Mutex
-	acked   head       // of the last commit known to have landed
-	pending []*pending // not known to have landed, oldest first
-	queue   []*pending // the last of these, which were not sent
-	sending bool       // a goroutine empties the queue
-	failed  error      // of the first commit that failed
-	broken  bool       // at the server: what it has is no longer known
+	sent  remote.Head      // of the last commit submitted; the owner's alone
+	ranks []keysort.Ranked // of the keys of a commit; the sender's alone
 }
 
 var _ stateful.Store = (*store)(nil)
+
+func newStore(b *Backend, id stateful.TaskID, k keys, known *remote.Known, head remote.Head) *store {
+	s := &store{b: b, id: id, keys: k, known: known, sent: head}
+	s.line = remote.NewLine(remote.LineConfig{
+		Head: head, Send: s.send, MaxWrites: sendWrites,
+		Wrap:  func(seq uint64, err error) error { return s.wrap(fmt.Sprintf("commit %d of", seq), err) },
+		Enter: func() { b.inside.Add(1) }, Leave: b.leave, // whoever submits is inside, so it cannot be closed
+	})
+	return s
+}
 
 func (s *store) wrap(doing string, err error) error {
 	return fmt.Errorf("redis: %s task %s: %w", doing, s.id, err)
@@ -45,60 +49,6 @@ func (s *store) enter() error {
 		return stateful.ErrClosed
 	}
 	return s.b.enter()
-}
-
-// readable returns why what the server has cannot be told, and the last of the commits that it may not
-// have yet.
-func (s *store) readable() (last *pending, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.broken {
-		return nil, fmt.Errorf("a commit failed, open the task again: %w", s.failed)
-	}
-	if n := len(s.pending); n > 0 {
-		last = s.pending[n-1]
-	}
-	return last, nil
-}
-
-// underWay returns copies of what the commits under way write under keys, by their place in keys.
-func (s *store) underWay(keys []string) (map[int][]byte, error) {
-	s.mu.Lock() // what is pending stays so, and its memory its own
-	defer s.mu.Unlock()
-	if s.broken {
-		return nil, fmt.Errorf("a commit failed, open the task again: %w", s.failed)
-	}
-	if len(s.pending) == 0 {
-		return nil, nil
-	}
-	found := make(map[int][]byte)
-	for i, key := range keys {
-		for _, p := range slices.Backward(s.pending) {
-			if v, ok := p.find(key); ok {
-				if v != nil {
-					v = append([]byte{}, v...)
-				}
-				found[i] = v
-				break
-			}
-		}
-	}
-	return found, nil
-}
-
-// checkHead returns an error unless the head that a read found is this owner's. since is the last known
-// to have landed before the read began: what landed later the read may not have seen.
-func checkHead(since head, v any) error {
-	text, _ := v.(string)
-	_, err := since.check(text)
-	return err
-}
-
-// landedAs returns the head of the last commit known to have landed.
-func (s *store) landedAs() head {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.acked
 }
 
 // readChunk is how many fields are read with one command: others' commands get their turn in between.
@@ -121,13 +71,13 @@ func (s *store) get(ctx context.Context, keys []string) ([][]byte, error) {
 		return nil, err
 	}
 	defer s.b.leave()
-	newer, err := s.underWay(keys)
+	newer, err := s.line.UnderWay(keys)
 	if err != nil {
 		return nil, err
 	}
-	since := s.landedAs()
+	since := s.line.Acked()
 	read := make([]*goredis.SliceCmd, 0, len(keys)/readChunk+1)
-	err = s.b.guard.again(ctx, func() error {
+	err = s.b.guard.Again(ctx, func() error {
 		read = read[:0]
 		pipe := s.b.client.Pipeline()
 		for from := 0; from == 0 || from < len(keys); from += readChunk {
@@ -150,7 +100,7 @@ func (s *store) get(ctx context.Context, keys []string) ([][]byte, error) {
 	values := make([][]byte, 0, len(keys))
 	for _, cmd := range read {
 		found := cmd.Val()
-		if err := checkHead(since, found[0]); err != nil {
+		if _, err := checkHead(since, found[0]); err != nil {
 			return nil, err
 		}
 		values = appendValues(values, found[1:])
