@@ -14,7 +14,7 @@ import (
 )
 
 func sentinelConfig(s *testserver.Sentinels) redis.Config {
-	c := impatient("")
+	c := closed("")
 	c.URLs, c.MasterName = nil, s.Name
 	for _, addr := range s.Addrs {
 		c.URLs = append(c.URLs, "redis://"+addr)
@@ -99,7 +99,7 @@ func TestTooFewReplicasAreAnUnknownOutcome(t *testing.T) {
 }
 
 func clusterConfig(cluster *testserver.Cluster) redis.Config {
-	c := impatient("")
+	c := closed("")
 	c.URLs = []string{"redis://" + cluster.Nodes[0].Addr, "redis://" + cluster.Nodes[2].Addr}
 	return c
 }
