@@ -71,6 +71,35 @@ func TestTimersFireAfterSilence(t *testing.T) {
 
 var notes = stateful.List[string]{Name: "notes"}
 
+// Parts of a millisecond are rounded up, before 1970 too: a timer does not ring too early.
+func TestTimersOfAKeyedAreRoundedUp(t *testing.T) {
+	const us = time.Microsecond
+	for _, tt := range []struct {
+		after time.Duration // since 1970
+		want  int64
+	}{{2000 * us, 2}, {2001 * us, 3}, {2999 * us, 3}, {-2000 * us, -2}, {-2001 * us, -2}, {-1999 * us, -1}} {
+		var got int64
+		k := handlers.Keyed[order, int]{
+			Name: "clerk", From: "orders",
+			Key: func(o order) string { return o.Key }, Time: func(o order) time.Time { return time.UnixMilli(o.At) },
+			OnEvent: func(_ context.Context, c *handlers.Context[int], o order) error {
+				if o.At > 0 {
+					return nil
+				}
+				return c.SetTimer(stateful.EventTime, time.UnixMilli(0).Add(tt.after), "")
+			},
+			OnTimer: func(_ context.Context, _ *handlers.Context[int], tm stateful.Timer) error {
+				got = tm.Time
+				return nil
+			},
+		}
+		handlerstest.New(t, k).Send(order{Key: "a", At: -10}, order{Key: "a", At: 10})
+		if got != tt.want {
+			t.Errorf("a timer at %v rang at %d ms, want %d", tt.after, got, tt.want)
+		}
+	}
+}
+
 // clerk does as it is told, and says what it sees.
 func clerk() handlers.Keyed[order, string] {
 	return handlers.Keyed[order, string]{

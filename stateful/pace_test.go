@@ -149,6 +149,15 @@ func TestIdleInputs(t *testing.T) {
 	}
 }
 
+// An input that is heard again, and still lags, may fall idle again.
+func TestALaggingInputFallsIdleAgain(t *testing.T) {
+	s := newStepped(t, paced(stateful.Pace{IdleAfter: 5 * time.Second}, "other", "third"))
+	s.play("in:51 other:11 third:301 4s in:51 1s other:31 2s 2s 1s in:302")
+	if got, want := s.sink.all(), "out: 302 at 300"; !slices.Contains(got, want) {
+		t.Errorf("the outputs are %q, want %q among them", got, want)
+	}
+}
+
 // A crash keeps a decision that was committed and drops one that was not.
 func TestIdleDecisionIsPartOfACommit(t *testing.T) {
 	for _, lost := range []bool{false, true} {

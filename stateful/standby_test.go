@@ -126,6 +126,8 @@ type leaser struct {
 	opens int
 	renew func(ctx context.Context, really func() error) error
 	ask   func(ctx context.Context) error
+	// how long a lease takes to be released
+	releasing time.Duration
 }
 
 func (l *leaser) Lease(ctx context.Context, id stateful.TaskID, now time.Time, ttl time.Duration) (stateful.Lease, error) {
@@ -168,6 +170,11 @@ func (s *spoiled) Renew(ctx context.Context, now time.Time) error {
 		return renew(ctx, really)
 	}
 	return really()
+}
+
+func (s *spoiled) Release(ctx context.Context) error {
+	time.Sleep(s.l.releasing)
+	return s.Lease.Release(ctx)
 }
 
 func (l *leaser) onRenew(f func(ctx context.Context, really func() error) error) {
@@ -306,6 +313,25 @@ func TestTheLeaseIsHeldThroughTheDrain(t *testing.T) {
 		second.wantSubscribed(true)
 		second.wantEnd()
 		second.want("out: a 1", "out: a 3")
+	})
+}
+
+func TestRunWaitsForTheReleaseOfItsLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		first, second := twins(t, newQueue("a 1"), sums())
+		first.leaser.releasing = time.Second
+		first.cancel()
+		if err := first.waitEnd(); err != nil {
+			t.Error(err)
+		}
+		free, err := first.leaser.Backend.Lease(t.Context(), stateful.TaskID{App: "test", Handler: "sums"}, time.Now(), time.Second)
+		if err != nil {
+			t.Fatalf("when Run returned: %v", err)
+		}
+		if err := free.Release(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		second.wantEnd()
 	})
 }
 

@@ -287,6 +287,43 @@ func TestWhatATimerSeesDoesNotDependOnHowFarTheWatermarkJumped(t *testing.T) {
 	}
 }
 
+// What had expired when the watermark passed does not come back for a timer that is set too late.
+func TestATimerThatIsLateSeesNothingExpired(t *testing.T) {
+	r := newRig(t, statesWith(50*time.Millisecond, 0))
+	r.send("0 put k x", "60 put l x", "101 nothing", "101 timer k 10", "101 timer l 10")
+	r.want("out: timer 10: k - [ ] { }", "out: timer 10: l x [ ] { }")
+}
+
+// A cell that was let go of, and that was looked up last, is not that of the empty key.
+func TestTheEmptyKeyIsAKey(t *testing.T) {
+	state := stateful.Value[string]{Name: "v"}
+	h := each(func(ctx context.Context, tx *stateful.Tx, v string) error {
+		switch v {
+		case "put a":
+			return state.Put(ctx, stateful.Scope{Tx: tx, Key: "a"}, v)
+		case "delete a":
+			return state.Delete(ctx, stateful.Scope{Tx: tx, Key: "a"})
+		case "put":
+			return state.Put(ctx, stateful.Scope{Tx: tx}, v)
+		}
+		got, ok, err := state.Get(ctx, stateful.Scope{Tx: tx})
+		return errors.Join(err, say(tx, "out", "%q %v", got, ok))
+	})
+	r := newRig(t, h)
+	for _, v := range []string{"put a", "delete a", "put", "get"} {
+		r.send(v)
+	}
+	r.restart()
+	r.send("get")
+	var got []string
+	for _, line := range r.sink.all() {
+		if strings.Contains(line, "\"") {
+			got = append(got, line)
+		}
+	}
+	wantLines(t, got, `out: "put" true`, `out: "put" true`)
+}
+
 func TestWhatATimerWritesLivesFromItsTime(t *testing.T) {
 	h := statesWith(10*time.Millisecond, 0)
 	h.timed = func(ctx context.Context, tx *stateful.Tx, timer stateful.Timer) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -79,6 +80,67 @@ func (b *script) stored() map[string][]byte {
 		}
 	}
 	return all
+}
+
+// scans is a backend that counts the scans that begin with each two bytes.
+type scans struct {
+	stateful.Backend
+	n map[string]int
+}
+
+func (b scans) Open(ctx context.Context, id stateful.TaskID) (stateful.Store, stateful.Head, error) {
+	s, head, err := b.Backend.Open(ctx, id)
+	return scansStore{s, b.n}, head, err
+}
+
+type scansStore struct {
+	stateful.Store
+	n map[string]int
+}
+
+func (s scansStore) Scan(ctx context.Context, from, to string) iter.Seq2[stateful.Entry, error] {
+	s.n[from[:min(2, len(from))]]++
+	return s.Store.Scan(ctx, from, to)
+}
+
+// What expires by one clock is not looked for by the other.
+func TestExpiriesOfTheTwoClocksAreFoundApart(t *testing.T) {
+	now := time.UnixMilli(0)
+	n := map[string]int{}
+	r := newRig(t, statesWith(10*time.Millisecond, stateful.ProcessingTime), func(c *stateful.Config) {
+		c.Backend, c.Now = scans{c.Backend, n}, func() time.Time { return now }
+	})
+	r.send("1 put k x")
+	r.restart()
+	r.send("1000 nothing")
+	r.send("2000 nothing")
+	if n["x\x01"] != 2 { // of event time: by each life when it began
+		t.Errorf("the index of event time was looked at %d times, want 2", n["x\x01"])
+	}
+}
+
+// An entry that is swept and written again by one commit has one write there, the newer.
+func TestSweptAndWrittenAgainIsOneWrite(t *testing.T) {
+	for _, reopened := range []bool{false, true} {
+		b := scripted(memory.New())
+		r := newRig(t, statesWith(10*time.Millisecond, 0), func(c *stateful.Config) { c.Backend = b })
+		r.send("1 put k old")
+		if reopened {
+			r.restart()
+		}
+		r.send("200 put k new")
+		for _, c := range b.commits {
+			seen := map[string]int{}
+			for _, w := range c.Writes {
+				if seen[w.Key]++; seen[w.Key] > 1 {
+					t.Errorf("reopened=%v: commit %d writes %q twice", reopened, c.Seq, w.Key)
+				}
+			}
+		}
+		r.restart()
+		r.send("201 get k")
+		r.want("out: k new [ ] { }")
+	}
 }
 
 func TestTheNumberOfSweptEntriesIsALimit(t *testing.T) {

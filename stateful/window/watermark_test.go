@@ -78,6 +78,7 @@ func TestWatermark(t *testing.T) {
 		{"an input that is ahead counts as soon as it is heard", 2, 0, "0@51>- 1@11>10 0@idle>10 0@52>10 1@100>51"},
 		{"an old event too ends idleness", 2, 0, "0@51>- 1@11>10 0@idle>10 0@1>10 1@100>50"},
 		{"one that lags is not idle: the others do not flush", 2, 0, "0@51>- 1@11>10 1@idle>50 0@101>100 1@31>100 0@idle>100 0@201>200"},
+		{"not even to what an idle one has ahead", 3, 0, "0@51>- 1@11>- 2@301>10 1@idle>50 1@31>50 2@idle>50 0@idle>50 1@61>60"},
 		{"and when it falls idle again they do", 3, 0, "0@51>- 1@11>- 2@301>10 1@idle>50 1@31>50 0@idle>300"},
 		{"an input that was never heard may be idle", 2, 0, "0@51>- 1@idle>50 0@101>100"},
 		{"all idle and never heard is no time", 2, 0, "0@idle>- 1@idle>- 0@5>4"},
