@@ -96,8 +96,8 @@ func (f Func) message(ctx context.Context, tx *stateful.Tx, rec *stateful.Record
 	} else if id == "" {
 		id = f.From + "/" + strconv.Itoa(int(tx.Task().ID().Partition)) + "/" + strconv.FormatInt(rec.Offset, 10)
 	}
-	// The payload is the source's memory, and handlers change and keep it.
-	msg := message.NewMessage(id, append(make([]byte, 0, len(rec.Value)), rec.Value...))
+	// The payload is the source's memory, and handlers change and keep it. A tombstone has none.
+	msg := message.NewMessage(id, slices.Clone(rec.Value))
 	for _, h := range rec.Headers {
 		if h.Key != stateful.UUIDHeader {
 			msg.Metadata[h.Key] = h.Value

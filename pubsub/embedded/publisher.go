@@ -102,7 +102,7 @@ func (p *partition) toMessage(r *stateful.Record) *message.Message {
 	if uuid == "" {
 		uuid = fmt.Sprintf("%s/%d/%d", p.t.name, p.index, r.Offset)
 	}
-	m := message.NewMessage(uuid, append(make([]byte, 0, len(r.Value)), r.Value...))
+	m := message.NewMessage(uuid, slices.Clone(r.Value)) // without a value it has no payload
 	m.Metadata = meta
 	return m
 }
