@@ -132,7 +132,8 @@ func (k *kit) start() {
 func (d *Driver) Now() time.Time { return d.now }
 
 // OnPartition returns a view of d that sends to partition n of each topic; d itself
-// sends to 0. The kit's source promises that its partitions follow the keys.
+// sends to 0. The kit's source promises that its partitions follow the keys, so whether Key selects the partition that a
+// record came from (O4) is not checked here: a processor on a real source does.
 func (d *Driver) OnPartition(n int32) *Driver { return &Driver{kit: d.kit, partition: n} }
 
 // Send appends events to the first input of the first handler and processes them.
