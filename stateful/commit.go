@@ -29,20 +29,6 @@ type inputPosition struct {
 	pos Position
 }
 
-// buffer is the memory of a commit, used again once it is done.
-type buffer struct {
-	writes []Write
-	arena  []byte
-	rows   []Row
-}
-
-// again returns b's memory for another commit.
-func (b buffer) again() buffer {
-	clear(b.writes)
-	clear(b.rows)
-	return buffer{b.writes[:0], b.arena[:0], b.rows[:0]}
-}
-
 // commit is submit where no record and no firing is in hand. Only there may the instance be
 // replaced: what it said of a firing ([Firing.Ref]) means nothing to another.
 func (t *Task) commit(ctx context.Context) error {
@@ -90,18 +76,7 @@ func (t *Task) submit(ctx context.Context) (_ *flight, err error) {
 	f.pending = t.store.Submit(f.ctx, c)
 	t.seq++
 	t.changed, t.midway = false, t.advancing
-	t.mu.Lock()
-	f.life = t.life
-	t.inflight = append(t.inflight, f)
-	var next buffer
-	if n := len(t.buffers); n > 0 {
-		next, t.buffers = t.buffers[n-1], t.buffers[:n-1]
-	}
-	var oldest *flight
-	if len(t.inflight) > maxInflight {
-		oldest = t.inflight[0]
-	}
-	t.mu.Unlock()
+	next, oldest := t.commits.add(f)
 	tx.reset(next)
 	if oldest != nil {
 		// So that they are bounded; and so it also finds out that they fail.
@@ -112,18 +87,10 @@ func (t *Task) submit(ctx context.Context) (_ *flight, err error) {
 	return f, nil
 }
 
-// maxInflight is how many commits of a task may be on their way. The batches that a source
-// delivers at once need few; an advance over many commits would hold all of them.
-const maxInflight = 16
-
 // breakdown makes err the task's: the state in memory is no longer that of the
 // store, so the task is opened again.
 func (t *Task) breakdown(err error) error {
-	t.mu.Lock()
-	if t.broken == nil {
-		t.broken = err
-	}
-	t.mu.Unlock()
+	t.commits.breaks(err)
 	return TaskFault(err)
 }
 
@@ -217,7 +184,7 @@ func token(c Commit) uint64 {
 func (t *Task) await(f *flight) error {
 	err := f.pending.Wait(f.ctx)
 	if err != nil {
-		for g := t.before(f); g != nil; g = t.before(f) { // which nobody may wait for
+		for g := t.commits.before(f); g != nil; g = t.commits.before(f) { // which nobody may wait for
 			if err := g.pending.Wait(g.ctx); err != nil {
 				t.fail(g, err)
 				break
@@ -240,11 +207,7 @@ func (t *Task) await(f *flight) error {
 
 // landed hands on what became durable up to f, in order of commits.
 func (t *Task) landed(f *flight) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for len(t.inflight) > 0 && t.inflight[0].seq <= f.seq {
-		g := t.inflight[0]
-		t.inflight = slices.Delete(t.inflight, 0, 1) // few, and the slice keeps its memory
+	t.commits.land(f, func(g *flight) {
 		if g.outbox != nil && (len(g.rows) > 0 || len(g.prepared) > 0) {
 			g.outbox.Push(g.rows, g.prepared)
 		}
@@ -253,77 +216,19 @@ func (t *Task) landed(f *flight) {
 				l.Committed(t.reg.group, ip.p, ip.pos)
 			}
 		}
-		if len(t.buffers) < 8 {
-			t.buffers = append(t.buffers, g.buf.again())
-		}
-	}
-}
-
-// before returns the first commit on its way, when it is before f.
-func (t *Task) before(f *flight) *flight {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if f.life == t.life && len(t.inflight) > 0 && t.inflight[0].seq < f.seq {
-		return t.inflight[0]
-	}
-	return nil
+	})
 }
 
 // fail makes the task open again, for f failed with err, and gives up what was reserved for it and those
 // behind it. It reports whether the task had not been opened again since f was submitted.
 func (t *Task) fail(f *flight, err error) bool {
-	current, reserved := t.failed(f, err)
+	current, reserved := t.commits.fail(f, err, t.tickets.giveUp)
 	if len(reserved) > 0 {
 		ctx, cancel := context.WithTimeout(f.ctx, taskBackoffMax) // opening the task again gives it up, too
 		defer cancel()
 		f.outbox.Abort(ctx, reserved)
 	}
 	return current
-}
-
-// failed makes the task open again, for f failed with err and all behind it with it. It
-// reports whether the task had not been opened again since f was submitted, and returns what sinks reserved
-// for commits that failed for certain; of others only opening the task again tells.
-func (t *Task) failed(f *flight, err error) (current bool, reserved []Prepared) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if f.life != t.life {
-		return false, nil
-	}
-	if t.broken == nil {
-		t.broken = err
-		t.tickets.giveUp()
-	}
-	if t.closed == nil && errors.Is(err, ErrFenced) {
-		t.closed = err // at once: nobody may open it in between
-	}
-	for i, g := range t.inflight {
-		if g != f {
-			continue
-		}
-		if !errors.Is(err, ErrCommitUnknown) {
-			for _, lost := range t.inflight[i:] {
-				reserved = append(reserved, lost.prepared...)
-			}
-		}
-		t.inflight = slices.Delete(t.inflight, i, len(t.inflight))
-		break
-	}
-	return true, reserved
-}
-
-// lastFlight returns the commit that everything before it depends on, nil when all is
-// durable, and an error when one of them failed.
-func (t *Task) lastFlight() (*flight, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.broken != nil {
-		return nil, TaskFault(t.broken)
-	}
-	if n := len(t.inflight); n > 0 {
-		return t.inflight[n-1], nil
-	}
-	return nil, nil
 }
 
 // trimCache lets go of all decoded state when there is too much of it. It was
@@ -336,7 +241,7 @@ func (t *Task) trimCache(ctx context.Context) error {
 	if n <= t.p.cfg.Limits.CachedEntries {
 		return nil
 	}
-	if err := t.instance(ctx); err != nil {
+	if err := t.newInstance(ctx); err != nil {
 		return t.breakdown(err)
 	}
 	return nil

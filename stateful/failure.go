@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"strconv"
+	"sync/atomic"
 	"time"
 )
 
@@ -15,6 +16,14 @@ type stopError struct{ err error }
 
 func (e *stopError) Error() string { return e.err.Error() }
 func (e *stopError) Unwrap() error { return e.err }
+
+// setbacks are what goes wrong with a task in a row.
+type setbacks struct {
+	attempts attempts
+	gaps     int          // batches that began above the position
+	stuck    bool         // Ready says that a record or firing holds it up
+	failures atomic.Int32 // of the task itself, for the back-off
+}
 
 // attempts counts the tries of the one thing a task can be stuck on. It outlives
 // redeliveries of the batch, so that going back to the source does not start the count again.
@@ -231,11 +240,7 @@ func (t *Task) setback(ctx context.Context, b *Batch, err error) {
 		}
 	case isTaskFault(err):
 		t.p.report(t, waitsForTask, err.Error())
-		t.mu.Lock()
-		t.failures++
-		n := t.failures
-		t.mu.Unlock()
-		_ = sleepUntil(ctx, Backoff(n, taskBackoffBase, taskBackoffMax), t.p.draining, t.leaving)
+		_ = sleepUntil(ctx, Backoff(int(t.failures.Add(1)), taskBackoffBase, taskBackoffMax), t.p.draining, t.leaving)
 	}
 }
 

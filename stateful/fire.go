@@ -6,6 +6,14 @@ import (
 	"math"
 )
 
+// firings is how far a task is with what is due.
+type firings struct {
+	advancing bool // an advance is not finished
+	midway    bool // so does the store say
+	ripe      bool // the record done last made something due
+	flushed   bool // by silence, and no record came since
+}
+
 // due reports whether anything is due at watermark wm. It is asked for every record.
 func (t *Task) due(wm int64) bool {
 	return t.nextTimer <= wm || t.firer != nil && t.firer.Due() <= wm

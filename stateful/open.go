@@ -11,9 +11,7 @@ import (
 
 // ensureOpen opens the task, or opens it again after a failure.
 func (t *Task) ensureOpen(ctx context.Context) error {
-	t.mu.Lock()
-	broken, closed := t.broken, t.closed
-	t.mu.Unlock()
+	broken, closed := t.commits.state()
 	if closed != nil {
 		return closed
 	}
@@ -45,11 +43,8 @@ func (t *Task) shut() {
 	if t.store != nil {
 		t.logClose("store", t.store.Close())
 	}
-	t.open, t.outbox, t.store, t.inst, t.firer, t.tables, t.states = false, nil, nil, nil, nil, nil, nil
-	t.mu.Lock()
-	t.inflight, t.buffers, t.broken = nil, nil, nil
-	t.life++
-	t.mu.Unlock()
+	t.open, t.outbox, t.store, t.instance = false, nil, nil, instance{}
+	t.commits.begin()
 }
 
 func (t *Task) logClose(what string, err error) {
@@ -91,7 +86,7 @@ func (t *Task) reload(ctx context.Context) error {
 	if err := t.loadMeta(ctx); err != nil {
 		return err
 	}
-	if err := t.instance(ctx); err != nil {
+	if err := t.newInstance(ctx); err != nil {
 		return err
 	}
 	t.stale = false
@@ -101,9 +96,17 @@ func (t *Task) reload(ctx context.Context) error {
 	return t.findExpiries(ctx)
 }
 
-// instance makes the handler's part of the task, from what is stored.
-func (t *Task) instance(ctx context.Context) error {
-	t.inst, t.firer, t.tables, t.states = t.reg.handler, nil, nil, nil
+// instance is the handler's part of a task.
+type instance struct {
+	inst   Handler
+	firer  Firer // inst, when it is one
+	tables []table
+	states []boundState // of the typed states in use, each of which has a table
+}
+
+// newInstance makes the handler's part of the task, from what is stored.
+func (t *Task) newInstance(ctx context.Context) error {
+	t.instance = instance{inst: t.reg.handler}
 	if h, ok := t.reg.handler.(Instancer); ok {
 		inst, err := h.Instance(ctx, t)
 		if err != nil {

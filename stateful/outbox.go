@@ -178,6 +178,14 @@ type SinkTraits struct {
 	Weak string
 }
 
+// publishing is the task's part of the outbox.
+type publishing struct {
+	outbox   TaskOutbox
+	stored   stored // rows in the store, until trimmed
+	progress uint64 // of the outbox, when rows were last trimmed
+	raised   bool   // the stored incarnation is lower than the configured one
+}
+
 // openOutbox hands the rows that were committed and not yet published to the relay.
 func (t *Task) openOutbox(ctx context.Context, epoch uint64) error {
 	t.stored = stored{}

@@ -151,11 +151,7 @@ func (p *Processor) turn(ctx context.Context, t *Task, b *Batch) (_ *flight, err
 	f, err := t.run(ctx, b)
 	if err == nil {
 		t.hold()
-		t.mu.Lock()
-		failed := t.failures > 0
-		t.failures = 0
-		t.mu.Unlock()
-		if failed {
+		if t.failures.Swap(0) > 0 {
 			p.report(t, waitsForTask, "")
 		}
 	}

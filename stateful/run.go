@@ -53,7 +53,7 @@ func (t *Task) once(ctx context.Context, pol *Policy, b *Batch) (_ *flight, err 
 			return nil, t.abort(err)
 		}
 	}
-	return t.lastFlight()
+	return t.commits.last()
 }
 
 func (t *Task) tickWork(ctx context.Context, pol *Policy, b *Batch) error {

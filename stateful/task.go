@@ -3,7 +3,6 @@ package stateful
 import (
 	"context"
 	"fmt"
-	"sync"
 	"sync/atomic"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -28,45 +27,28 @@ type Task struct {
 
 	// Owned by whoever has the turn.
 	open     bool
+	stale    bool // memory is not what the store has: read it again
+	changed  bool // there is something to commit
+	checking bool // some value of the batch in hand cannot be encoded
 	store    Store
-	outbox   TaskOutbox
-	inst     Handler
-	firer    Firer // inst, when it is one
-	tables   []table
-	states   []boundState // of the typed states in use, each of which has a table
-	expiries expiries
+	seq      uint64 // of the last commit
 	tx       *Tx
+	meta     meta
+	schema   []SchemaPart // what is to be stored of it; nil: it is stored
+	wm       *window.Watermark
+	silence  *window.Silence
+	instance
+	publishing
+	firings
 	taskTimers
-	meta      meta
-	schema    []SchemaPart // what is to be stored of it; nil: it is stored
-	wm        *window.Watermark
-	silence   *window.Silence
-	advancing bool // an advance is not finished
-	midway    bool // so does the store say
-	ripe      bool // the record done last made something due
-	flushed   bool // by silence, and no record came since
-	checking  bool // some value of the batch in hand cannot be encoded
-	changed   bool // there is something to commit
-	raised    bool // the stored incarnation is lower than the configured one
-	stale     bool // memory is not what the store has: read it again
-	seq       uint64
-	stored    stored // rows in the store, until trimmed
-	progress  uint64 // of the outbox, when rows were last trimmed
-	failures  int    // in a row, for the back-off
-	attempts  attempts
-	gaps      int    // batches in a row that began above the position
-	stuck     bool   // Ready says that a record or firing holds it up
-	key       []byte // memory to build a key in
-	lastMark  string // the key that a mark was last looked up or made under
+	expiries expiries
+	setbacks
+	key      []byte // memory to build a key in
+	lastMark string // the key that a mark was last looked up or made under
 
 	ahead []atomic.Bool // inputs that are held back, see Pace.MaxSkew
 
-	mu       sync.Mutex // guards what follows
-	life     uint64     // rises when the task is shut
-	inflight []*flight  // commits not known to be durable, in order
-	buffers  []buffer   // of commits that are done
-	broken   error      // why the task must be opened again
-	closed   error      // why it must not be
+	commits pipeline // guards itself
 
 	waits [waitsKinds]string // guarded by the processor's mutex
 }
@@ -139,11 +121,7 @@ func (t *Task) CheckKey(key string) error {
 // reassigns partitions will take this one away; what it delivers of it until then is held. Any
 // other has nothing more for the handler.
 func (t *Task) fenced(err error) {
-	t.mu.Lock()
-	if t.closed == nil {
-		t.closed = err
-	}
-	t.mu.Unlock()
+	t.commits.closes(err)
 	t.p.report(t, waitsForever, "another owner opened it, so it stays closed here: "+err.Error())
 	t.reg.endSubscription(t, err)
 }
@@ -180,14 +158,10 @@ func (t *Task) close(ctx context.Context, why error) error {
 	}
 	defer t.give()
 	var err error
-	if f, _ := t.lastFlight(); f != nil { // one that failed was told to whoever waited for it
+	if f, _ := t.commits.last(); f != nil { // one that failed was told to whoever waited for it
 		err = t.await(f)
 	}
-	t.mu.Lock()
-	if t.closed == nil {
-		t.closed = why
-	}
-	t.mu.Unlock()
+	t.commits.closes(why)
 	t.shut()
 	return err
 }
@@ -210,7 +184,7 @@ func (t *Task) publishAll(ctx context.Context) error {
 	if !t.open || t.outbox == nil || t.stale || t.isBroken() {
 		return nil
 	}
-	f, err := t.lastFlight()
+	f, err := t.commits.last()
 	if f != nil {
 		err = t.await(f)
 	}
@@ -230,14 +204,12 @@ func (t *Task) publishAll(ctx context.Context) error {
 }
 
 func (t *Task) isBroken() bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.broken != nil || t.closed != nil
+	broken, closed := t.commits.state()
+	return broken != nil || closed != nil
 }
 
 // isClosed reports whether the task must not be opened again.
 func (t *Task) isClosed() bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.closed != nil
+	_, closed := t.commits.state()
+	return closed != nil
 }
