@@ -122,6 +122,8 @@ func rows() []row {
 		{"sliding-1h", slidingByTheSecond},
 		{"sessions-memory", sessionsInMemory},
 		{"sessions-pebble", sessionsOnDisk},
+		{"kinds", otherKinds},
+		{"closing", closing},
 		{"heap", heap},
 		{"heap-sessions", heapOfSessions},
 		{"codec", codecs},

@@ -301,14 +301,14 @@ func (g *triggering[E, A]) fire(ctx context.Context, tx *stateful.Tx, a *asked[A
 
 // lastOf returns the cell of the window's last result.
 func (g *triggering[E, A]) lastOf(ctx context.Context, a *asked[A], s *windowState) (*stateful.Cell[A], error) {
-	name := nameOf(a)
-	if s.stands {
-		return g.emitted.Load(ctx, name)
-	}
-	if c := g.emitted.Find(name); c != nil {
+	name := a.value.Key() // both are the window's
+	if c := g.emitted.FindString(name); c != nil {
 		return c, nil
 	}
-	return g.emitted.Fresh(name), nil
+	if s.stands {
+		return g.emitted.Load(ctx, []byte(name))
+	}
+	return g.emitted.Fresh([]byte(name)), nil
 }
 
 // setTimers makes the timers those of now.
