@@ -16,6 +16,7 @@ import (
 // the slices alone and not from what is remembered: a sum of floats is the same to its last bit after a restart.
 type slicedKey[A any] struct {
 	key    string
+	last   leaf[A]      // of leaves: events nearly always go there
 	leaves []leaf[A]    // by number
 	blocks [][]block[A] // of the levels from rememberFrom on, each by number; none has a slice that may still change unnoticed
 
@@ -40,6 +41,9 @@ type block[A any] struct {
 // time: fewer than 8 values, which would double what a key takes.
 const rememberFrom = 3
 
+// fewLeaves are moved rather than given other memory when they have come to the end of theirs.
+const fewLeaves = 16
+
 // noSlice is no slice's number.
 const noSlice = math.MinInt64
 
@@ -60,12 +64,11 @@ func (k *slicedKey[A]) find(n int64) int {
 
 // cell returns that of a slice, nil when it is not in memory. k may be nil.
 func (k *slicedKey[A]) cell(n int64) *stateful.Cell[A] {
-	if k == nil || len(k.leaves) == 0 {
+	switch {
+	case k == nil:
 		return nil
-	}
-	l := k.leaves[len(k.leaves)-1]
-	if l.n == n { // nearly always
-		return l.cell
+	case k.last.n == n:
+		return k.last.cell
 	}
 	if i := k.find(n); i < len(k.leaves) && k.leaves[i].n == n {
 		return k.leaves[i].cell
@@ -80,6 +83,7 @@ func (k *slicedKey[A]) insert(n int64, c *stateful.Cell[A]) bool {
 		return false
 	}
 	k.leaves = slices.Insert(k.leaves, i, leaf[A]{n, c})
+	k.last = k.leaves[len(k.leaves)-1]
 	return true
 }
 
@@ -95,9 +99,14 @@ func (k *slicedKey[A]) holds(from, to, but int64) bool {
 
 // trim lets go of the slices below n.
 func (k *slicedKey[A]) trim(n int64) {
-	if k.leaves = k.leaves[k.find(n):]; len(k.leaves) == 0 {
-		k.leaves, k.blocks = nil, nil
+	switch rest := k.leaves[k.find(n):]; {
+	case len(rest) == 0:
+		k.last, k.leaves, k.blocks = leaf[A]{}, nil, nil
 		return
+	case len(rest) > fewLeaves:
+		k.leaves = rest
+	default: // so that the memory before them is used again
+		k.leaves = k.leaves[:copy(k.leaves, rest)]
 	}
 	for l := range k.blocks {
 		i := 0

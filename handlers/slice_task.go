@@ -197,6 +197,9 @@ func (w *slicedTask[E, A]) sliceOf(ctx context.Context, ts, wm int64) (*openSlic
 	if o.stored, err = w.starts.Load(ctx, stateful.AppendOrdered(nil, s.Start)); err != nil {
 		return nil, err
 	}
+	if at > 0 { // likely as many keys as there
+		o.keys = make([]*slicedKey[A], 0, len(w.open[at-1].keys))
+	}
 	// No advance is unfinished while records are processed, so all that could fire did.
 	w.fired = max(w.fired, wm)
 	w.insert(at, o)
