@@ -80,6 +80,26 @@ func TestALateEventThatFailsLeavesSlicesAlone(t *testing.T) {
 	}
 }
 
+// A slice that a failed record left empty, and that windows have passed by since, still takes events.
+func TestARecordThatFailedHidesNoSlice(t *testing.T) {
+	w := adding()
+	w.Windows, w.MaxDelay = window.Sliding(2*ms, ms), 8*ms
+	fold := w.Aggregate.Fold
+	w.Aggregate.Fold = func(sum float64, e event) (float64, error) {
+		if e.N < 0 {
+			return 0, stateful.Permanent(errors.New("bad"))
+		}
+		return fold(sum, e)
+	}
+	e := newEngine(t, w)
+	e.send(event{"a", 1, -1}, event{"a", 10, 5}, event{"a", 1, 3})
+	e.end()
+	want := []string{"a 1-3 3", "a 9-11 5", "a 10-12 5"}
+	if got := e.brief(); len(got) != 4 || !slices.Equal(got[1:], want) {
+		t.Errorf("published %q, want a dead letter and %q", got, want)
+	}
+}
+
 // Sums of floats depend on their order: whatever is remembered, that of a window is the same after a restart.
 func TestASumOfSlicesIsTheSameAfterARestart(t *testing.T) {
 	run := func(restart bool) []string {

@@ -167,6 +167,7 @@ func (w *slicedTask[E, A]) Process(ctx context.Context, tx *stateful.Tx, rec *st
 		if _, has := s.stored.Value(); !has {
 			w.starts.Put(s.stored, int(s.End-s.Start))
 		}
+		w.joins(k, s)
 		v = w.start()
 	}
 	if v, err = w.fold(v, w.event); err != nil {
@@ -312,11 +313,17 @@ func (w *slicedTask[E, A]) attach(key string, s *openSlice[A], c *stateful.Cell[
 		return k
 	}
 	s.keys = append(s.keys, k)
+	w.joins(k, s)
+	return k
+}
+
+// joins sees to it that a key with something in a slice is a member. A slice that a record which failed left empty
+// may have been passed by.
+func (w *slicedTask[E, A]) joins(k *slicedKey[A], s *openSlice[A]) {
 	if !w.cold && s.Start < w.covered && !k.member {
 		k.member = true
 		w.joining = append(w.joining, k)
 	}
-	return k
 }
 
 // load brings all slices of a key into memory, and returns what is there of it, which may be nil.

@@ -132,7 +132,7 @@ func TestPartitionsWithOneWatermarkChangeNothing(t *testing.T) {
 	check(t, 300, func(t *rapid.T) {
 		s := scripts().Draw(t, "script")
 		s.spec.FlushAfter = 0 // goes to the ends of the windows of a task
-		s.partitions, s.odd = 1, false
+		s.partitions, s.odd = 1, 0
 		other := s
 		other.partitions, other.steps = rapid.IntRange(2, 3).Draw(t, "partitions"), nil
 		for i, st := range s.steps {

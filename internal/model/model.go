@@ -299,10 +299,17 @@ func (m *Model) before(x, y int64, a, b *windowed) int {
 	return cmp.Or(cmp.Compare(x, y), starts, cmp.Compare(a.key, b.key))
 }
 
-// value lists the events of a window.
-func (w *windowed) value() string {
+// value lists the events of a window. Two are of one slice when they are in the same windows.
+func (m *Model) value(w *windowed) string {
+	events := slices.Clone(w.events)
+	if m.spec.Sliced {
+		slices.SortStableFunc(events, func(a, b Event) int {
+			in, other := m.spans(a), m.spans(b)
+			return cmp.Or(cmp.Compare(in[0][0], other[0][0]), cmp.Compare(in[len(in)-1][0], other[len(other)-1][0]))
+		})
+	}
 	var b strings.Builder
-	for _, e := range w.events {
+	for _, e := range events {
 		fmt.Fprintf(&b, "%d ", e.N)
 	}
 	return b.String()

@@ -16,8 +16,16 @@ import (
 )
 
 // agree is the property: the engine gives what the model gives.
-func agree(t *rapid.T) {
-	s := scripts().Draw(t, "script")
+func agree(t *rapid.T) { scripts().Draw(t, "script").agree(t) }
+
+// slicesAgree is the same for windows that are merged from slices.
+func slicesAgree(t *rapid.T) {
+	s := scriptsOf(slicedSpecs()).Draw(t, "script")
+	s.merge = true
+	s.agree(t)
+}
+
+func (s script) agree(t *rapid.T) {
 	got, want := play(t, s)
 	if !slices.Equal(got, want) {
 		t.Fatalf("the engine and the model differ: %s\nscript\n%v\nengine\n%s\nmodel\n%s", difference(got, want), s, lined(got), lined(want))
@@ -73,8 +81,13 @@ func TestEngineIsTheModel(t *testing.T) {
 	check(t, n, agree)
 }
 
-// FuzzKinds does the same with scripts that the fuzzer makes.
-func FuzzKinds(f *testing.F) {
+func TestSlicesAreTheModel(t *testing.T) { check(t, 1000, slicesAgree) }
+
+// FuzzKinds does the same with scripts that the fuzzer makes, FuzzSlices with those of slices.
+func FuzzKinds(f *testing.F)  { fuzz(f, agree) }
+func FuzzSlices(f *testing.F) { fuzz(f, slicesAgree) }
+
+func fuzz(f *testing.F, property func(*rapid.T)) {
 	for seed := range uint64(40) {
 		r := rand.NewChaCha8([32]byte{byte(seed)})
 		b := make([]byte, 4096)
@@ -83,5 +96,5 @@ func FuzzKinds(f *testing.F) {
 		}
 		f.Add(b)
 	}
-	f.Fuzz(rapid.MakeFuzz(agree))
+	f.Fuzz(rapid.MakeFuzz(property))
 }

@@ -19,7 +19,6 @@ func (p *player) want() []model.Output {
 	var out []model.Output
 	for _, m := range p.models {
 		for _, o := range m.Outputs() {
-			o.Value = p.plain(o.Value)
 			o.Silence = o.Silence && p.tellsSilence()
 			out = append(out, o)
 		}
@@ -41,20 +40,6 @@ func (p *player) ordered(out []model.Output) []model.Output {
 	return out
 }
 
-// plain is a value as it can be compared: a window that is made of parts has the events of one part
-// before those of the next.
-func (p *player) plain(value string) string {
-	names := strings.Fields(value)
-	if p.merge && p.spec.Kind == model.Sliding {
-		slices.SortFunc(names, func(a, b string) int {
-			x, _ := strconv.Atoi(a)
-			y, _ := strconv.Atoi(b)
-			return x - y
-		})
-	}
-	return strings.Join(names, " ")
-}
-
 // got is what the engine gave, likewise. It checks what every output must be.
 func (p *player) got() (out []model.Output) {
 	p.t.Helper()
@@ -64,7 +49,7 @@ func (p *player) got() (out []model.Output) {
 	for i, r := range handlerstest.Results[string](p.d, "lists") {
 		o := model.Output{
 			Key: p.letter(r.Key), Start: r.Window.Start.UnixMilli(), End: r.Window.End.UnixMilli(),
-			Value: p.plain(r.Value), Pane: r.Pane,
+			Value: r.Value, Pane: r.Pane,
 		}
 		rec := records[i]
 		if string(rec.Key) != p.real(o.Key) || rec.Time != o.End-1 {

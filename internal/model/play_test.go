@@ -213,6 +213,7 @@ func play(t handlerstest.T, s script) (got, want []model.Output) {
 
 // run plays s on both sides.
 func run(t handlerstest.T, s script) *player {
+	s.spec.Sliced = s.sliced()
 	p := &player{script: s, t: t}
 	var backend stateful.Backend = memory.New()
 	if s.pebble {

@@ -37,10 +37,10 @@ type script struct {
 	merge      bool // there is a Merge
 	pebble     bool
 	partitions int
-	idle       int  // further partitions, of which nothing comes
-	odd        bool // keys that are hard to tell apart
-	rows       int  // of a commit
-	cells      int  // decoded entries that may be in memory
+	idle       int // further partitions, of which nothing comes
+	odd        int // keys that are hard to tell apart, 0: others
+	rows       int // of a commit
+	cells      int // decoded entries that may be in memory
 	batch      int
 	steps      []step
 }
@@ -58,7 +58,9 @@ func (s script) String() string {
 	option(s.pebble, "on pebble")
 	option(s.partitions > 1, "on %d partitions", s.partitions)
 	option(s.idle > 0, "and %d silent ones", s.idle)
-	option(s.odd, "keys %q", oddKeys)
+	if s.odd > 0 {
+		fmt.Fprintf(&b, "  keys %q\n", oddKeys[s.odd-1])
+	}
 	option(s.rows > 0, "commits of %d rows", s.rows)
 	option(s.cells > 0, "%d entries in memory", s.cells)
 	option(s.batch > 0, "batches of %d", s.batch)
@@ -101,36 +103,44 @@ func named(e model.Event) string {
 	return s
 }
 
-var (
-	keys    = []string{"a", "b", "c"}
-	oddKeys = []string{"", "\x00", "\x00\x00"}
-)
+var keys = []string{"a", "b", "c"}
+
+// oddKeys are keys one of which is how others begin, also where keys are escaped.
+var oddKeys = [][]string{{"", "a", "a\x00"}, {"a", "a\x00b", "ab"}, {"\x00", "\x00\x00", "\x00a"}}
 
 // real is the key that the engine has for one of the script.
 func (s script) real(key string) string {
-	if s.odd {
-		return oddKeys[key[0]-'a']
+	if s.odd > 0 {
+		return oddKeys[s.odd-1][key[0]-'a']
 	}
 	return key
 }
 
 // letter is the key of the script.
 func (s script) letter(real string) string {
-	if s.odd {
-		return keys[slices.Index(oddKeys, real)]
+	if s.odd > 0 {
+		return keys[slices.Index(oddKeys[s.odd-1], real)]
 	}
 	return real
+}
+
+// sliced reports whether windows are merged from slices.
+func (s script) sliced() bool {
+	p := s.spec
+	return p.Kind == model.Sliding && s.merge && p.Slide < p.Size && (p.Trigger == model.AtEnd && p.Mode == model.Accumulating || p.Trigger == model.FinalOnly)
 }
 
 // partition is where the events of a key are.
 func (s script) partition(key string) int { return int(key[0]-'a') % s.partitions }
 
 // scripts makes them. What it draws first is the simplest, so that failures shrink to it.
-func scripts() *rapid.Generator[script] {
+func scripts() *rapid.Generator[script] { return scriptsOf(specs()) }
+
+func scriptsOf(specs *rapid.Generator[model.Spec]) *rapid.Generator[script] {
 	return rapid.Custom(func(t *rapid.T) script {
-		s := script{spec: specs().Draw(t, "spec")}
+		s := script{spec: specs.Draw(t, "spec")}
 		// Small choices are drawn together: a draw costs more than what is made of it.
-		luck := rapid.IntRange(0, 2*16*6*4*4*4*4*3-1).Draw(t, "luck")
+		luck := rapid.IntRange(0, 2*16*6*8*4*4*4*3-1).Draw(t, "luck")
 		pick := func(n int) int {
 			v := luck % n
 			luck /= n
@@ -139,7 +149,7 @@ func scripts() *rapid.Generator[script] {
 		s.merge = s.spec.Kind == model.Session || pick(2) == 1
 		s.pebble = pick(16) == 15
 		s.partitions = max(1, pick(6)-2)
-		s.odd = pick(4) == 3
+		s.odd = max(0, pick(8)-4)
 		s.rows = []int{0, 1, 2, 5}[pick(4)]
 		s.cells = []int{0, 1, 3, 9}[pick(4)]
 		s.batch = []int{0, 1, 3, 4}[pick(4)]
@@ -225,6 +235,26 @@ func specs() *rapid.Generator[model.Spec] {
 		if pace >= 6 {
 			s.FlushAfter = rapid.Int64Range(2, 9).Draw(t, "flush")
 		}
+		return s
+	})
+}
+
+// slicedSpecs are of windows that are merged from slices: few and many of them, of one length or of two in turn.
+func slicedSpecs() *rapid.Generator[model.Spec] {
+	return rapid.Custom(func(t *rapid.T) model.Spec {
+		s := specs().Draw(t, "spec")
+		s.Kind, s.Gap, s.N, s.Every = model.Sliding, 0, 0, 0
+		s.Size = rapid.Int64Range(2, 63).Draw(t, "size")
+		s.Slide = rapid.Int64Range(1, s.Size-1).Draw(t, "slide")
+		if rapid.Bool().Draw(t, "many") {
+			s.Slide = 1 + s.Slide%3
+		}
+		s.Slide = min(s.Slide, s.Size-1)
+		s.Offset = rapid.Int64Range(-30, 30).Draw(t, "offset")
+		if s.Trigger != model.FinalOnly {
+			s.Trigger, s.Mode = model.AtEnd, model.Accumulating
+		}
+		s.Lateness = rapid.SampledFrom([]int64{0, 0, 1, 7, 30, 63}).Draw(t, "lateness")
 		return s
 	})
 }

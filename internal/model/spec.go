@@ -59,6 +59,7 @@ type Spec struct {
 	Trigger  Trigger
 	Every    int64 // events of EveryN, milliseconds of EveryTime and Own
 	Mode     Mode
+	Sliced   bool // values of sliding windows list the events of one slice behind those of the one before it
 
 	Inputs                int   // 0 is 1
 	IdleAfter, FlushAfter int64 // 0: never

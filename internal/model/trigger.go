@@ -106,7 +106,7 @@ func (m *Model) fire(w *windowed) {
 		return
 	}
 	m.takeBack(w)
-	o := Output{Key: w.key, Start: w.start, End: w.end, Value: w.value(), Pane: w.panes, Flushed: m.flushing}
+	o := Output{Key: w.key, Start: w.start, End: w.end, Value: m.value(w), Pane: w.panes, Flushed: m.flushing}
 	if !m.spec.timed() { // what has no end is shown from its first event to its last
 		o.Start, o.End = w.events[0].Time, w.events[0].Time+1
 		for _, e := range w.events {
