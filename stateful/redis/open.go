@@ -69,7 +69,11 @@ func (b *Backend) open(ctx context.Context, id stateful.TaskID, holder string) (
 			return nil, err
 		}
 		if before.Epoch == 0 {
+			// The registry has it once the head is there: so is the head of another who opens it for the first time now.
 			if err := b.neverOpened(ctx, k); err != nil {
+				if now, headErr := b.readHead(ctx, k); headErr == nil && now.Epoch > 0 {
+					continue
+				}
 				return nil, err
 			}
 		}
