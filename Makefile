@@ -1,5 +1,5 @@
-# Needs Go, make and git; everything else comes through the module proxy. The
-# tools' versions are in tools/go.mod.
+# Needs Go, make and git; modules come through the module proxy, and the servers that tests start, where they
+# are missing, from Debian's or Ubuntu's packages. The tools' versions are in tools/go.mod.
 
 SHELL       := bash
 .SHELLFLAGS := -euo pipefail -c

@@ -141,6 +141,13 @@ func TestAPlanIsCheckedWhenItIsAdded(t *testing.T) {
 			},
 			refused: []string{"Key is required", "the gap of sessions is 0s", "an output topic is empty"},
 		},
+		{
+			name: "the plan of what has other faults",
+			change: func(w *W) {
+				w.Key, w.Windows = nil, window.Sliding(24*time.Hour, time.Second)
+			},
+			refused: []string{"Key is required", "86400"},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := counting()

@@ -93,11 +93,14 @@ func (w *sessionTask[E, A]) choose(of Window[E, A]) {
 // latest session of its key allocates nothing.
 func (w *sessionTask[E, A]) Process(ctx context.Context, tx *stateful.Tx, rec *stateful.Record) error {
 	ts, taken, err := w.observe(tx, rec)
-	if err != nil || !taken {
+	if err != nil {
 		return err
 	}
-	if w.about.changed {
+	if w.about.changed { // with the first event, be it taken or not: it may move the watermark
 		w.about.store()
+	}
+	if !taken {
+		return nil
 	}
 	key, wm := w.key(w.event), tx.Watermark()
 	c := w.keys.FindString(key)

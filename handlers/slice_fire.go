@@ -45,6 +45,9 @@ func (w *slicedTask[E, A]) FlushTo() int64 {
 // ripe returns the end of the first window that has not fired.
 func (w *slicedTask[E, A]) ripe() (end int64, ok bool) {
 	last := upTo(w.fired, w.wait)
+	if w.finalOnly { // what an earlier, smaller lateness had given is not given again
+		last = max(last, w.about.closed+1)
+	}
 	i, _ := w.ending(last)
 	if i == len(w.open) {
 		return 0, false

@@ -133,8 +133,14 @@ func (w *slicedTask[E, A]) fires(end int64) int64 { return end - 1 + w.wait }
 // that are in memory allocates nothing.
 func (w *slicedTask[E, A]) Process(ctx context.Context, tx *stateful.Tx, rec *stateful.Record) error {
 	ts, taken, err := w.observe(tx, rec)
-	if err != nil || !taken {
+	if err != nil {
 		return err
+	}
+	if w.about.changed { // with the first event, be it taken or not: it may move the watermark
+		w.about.store()
+	}
+	if !taken {
+		return nil
 	}
 	if w.about.changed {
 		w.about.store()

@@ -226,3 +226,53 @@ func TestLessLatenessOfFinalSlicesIsRefused(t *testing.T) {
 		t.Errorf("err = %v, want one with both and the way out", err)
 	}
 }
+
+// T8: with more lateness than before, FinalOnly does not give again what it gave, of slices neither.
+func TestMoreLatenessGivesNoFinalResultTwice(t *testing.T) {
+	for _, sliced := range []bool{false, true} {
+		w := counting()
+		w.Windows, w.Trigger, w.LateTo = window.Sliding(10*ms, 5*ms), handlers.FinalOnly(), "late"
+		if sliced {
+			w.Merge = func(a, b int) (int, error) { return a + b, nil }
+		}
+		e := newEngine(t, w)
+		e.send(at("a@1", "a@7", "a@10")...)
+		w.AllowedLateness = 100 * ms
+		e.handler = w
+		e.restart()
+		e.send(at("a@18")...)
+		e.end()
+		got := e.brief()
+		for i, line := range got {
+			if slices.Contains(got[:i], line) {
+				t.Errorf("sliced %v: %q is published twice in %q", sliced, line, got)
+			}
+		}
+	}
+}
+
+// What was forgotten under a smaller lateness does not depend on when the task is opened again, also when all that
+// moved the watermark since was left out.
+func TestMoreLatenessDoesNotDependOnRestarts(t *testing.T) {
+	var want []string
+	for _, again := range []bool{false, true} {
+		w := counting()
+		w.LateTo, w.Where = "late", func(ev event) bool { return ev.Key != "x" }
+		e := newEngine(t, w)
+		e.send(at("a@10", "x@25")...)
+		w.AllowedLateness = 100 * ms
+		e.handler = w
+		e.restart()
+		e.send(at("x@80")...)
+		if again {
+			e.restart()
+		}
+		e.send(at("a@65")...)
+		e.end()
+		if got := e.brief(); want == nil {
+			want = got
+		} else if !slices.Equal(got, want) {
+			t.Errorf("opened again it publishes %q, otherwise %q", got, want)
+		}
+	}
+}

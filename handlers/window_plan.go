@@ -18,6 +18,9 @@ const manyWindows = 100
 // as it can be read; not Windows, Emit, or a value of another kind. State in slices lets Trigger not change, nor
 // AllowedLateness shrink with FinalOnly: the task refuses that when it is opened.
 func (w Window[E, A]) Plan(c stateful.Config) stateful.Plan {
+	if w.Windows == nil || w.Windows.Validate() != nil {
+		return stateful.Plan{} // Validate says what is wrong with them
+	}
 	p := planner{limits: c.Limits}
 	switch kind := w.Windows.(type) {
 	case window.SlidingWindows:
@@ -61,7 +64,7 @@ func (w Window[E, A]) planSliding(p *planner, s window.SlidingWindows) {
 	switch {
 	case n > most:
 		p.fault("Windows are %v: every event would be in %d of them, and a key may have %d open ones (Limits.WindowsPerKey): "+
-			"make the slide %v or more, or the size %v or less",
+			"make the slide %v or more, or the size %v or less, or raise Limits.WindowsPerKey",
 			s, n, most, time.Duration((s.Size()+most-1)/most)*time.Millisecond, time.Duration(most*s.Slide())*time.Millisecond)
 		return
 	case n >= manyWindows && !w.sliced():

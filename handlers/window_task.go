@@ -195,11 +195,14 @@ func (p *pane[A]) behind() []byte {
 // windows that are in memory allocates nothing.
 func (w *windowTask[E, A]) Process(ctx context.Context, tx *stateful.Tx, rec *stateful.Record) error {
 	ts, taken, err := w.observe(tx, rec)
-	if err != nil || !taken {
+	if err != nil {
 		return err
 	}
-	if w.about.changed {
+	if w.about.changed { // with the first event, be it taken or not: it may move the watermark
 		w.about.store()
+	}
+	if !taken {
+		return nil
 	}
 	wm := tx.Watermark()
 	if !w.slice.Contains(ts) {

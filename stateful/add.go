@@ -40,7 +40,10 @@ func (p *Processor) AddTo(router *message.Router, handlers ...Handler) error {
 	}
 	p.mu.Unlock()
 	a := addition{router: router, taken: taken, known: maps.Clone(taken), stored: p.storedPlans()}
-	for _, h := range handlers {
+	for i, h := range handlers {
+		if s, ok := h.(sourced); h == nil || ok && s.Handler == nil {
+			return fmt.Errorf("stateful: handler %d of this call is nil", i)
+		}
 		a.known[h.HandlerName()] = true
 	}
 	var errs []error
@@ -125,14 +128,13 @@ func (p *Processor) register(a *addition, h Handler) (*registration, error) {
 	return r, nil
 }
 
-// validate asks the handler what is wrong with it, and then with its plan.
+// validate asks the handler what is wrong with it and with its plan.
 func (p *Processor) validate(r *registration, a *addition) error {
+	var err error
 	if v, ok := r.handler.(Validator); ok {
-		if err := v.Validate(); err != nil {
-			return err
-		}
+		err = v.Validate()
 	}
-	return p.checkPlan(r, a)
+	return errors.Join(err, p.checkPlan(r, a))
 }
 
 func (r *registration) checkInputs(router *message.Router) error {
@@ -174,6 +176,9 @@ func (p *Processor) checkOutputs(r *registration) error {
 				r.outputs = append(r.outputs, topic)
 			}
 		}
+	}
+	if d := p.cfg.DeadLetterTo; d != "" && slices.Contains(r.handler.Inputs(), d) {
+		errs = append(errs, fmt.Errorf("DeadLetterTo is %q, which it reads: what failed would come back to it for ever; name another topic", d))
 	}
 	if d := p.cfg.DeadLetterTo; d != "" && !slices.Contains(r.outputs, d) {
 		r.outputs = append(r.outputs, d)
@@ -235,6 +240,12 @@ func (r *registration) learn(src message.Subscriber) {
 	if d, ok := src.(declared); ok {
 		r.traits, r.declares = d.Traits(), true
 	}
+}
+
+// keepsPositions reports whether what b knows of the source's positions lives as long as the source: else the next
+// process begins anew, and the source must keep what this one has read (S2).
+func (r *registration) keepsPositions(b Backend) bool {
+	return b.Domain() != DomainProcess || r.traits.Domain == DomainProcess
 }
 
 // add makes the handler known, and adds it to the router.

@@ -278,3 +278,15 @@ type domained struct {
 }
 
 func (d domained) Domain() stateful.Domain { return d.domain }
+
+// What fails for good must not come back to the handler that failed.
+func TestADeadLetterTopicThatIsReadIsRefused(t *testing.T) {
+	p := newProcessor(t, func(c *stateful.Config) { c.DeadLetterTo = "in" })
+	wantErr(t, p.AddTo(nil, sums()), `DeadLetterTo is "in", which it reads`)
+}
+
+func TestANilHandlerIsRefused(t *testing.T) {
+	p := newProcessor(t, nil)
+	wantErr(t, p.AddTo(nil, sums(), nil), "handler 1 of this call is nil")
+	wantErr(t, p.AddTo(nil, stateful.From(nil, nil)), "handler 0 of this call is nil")
+}

@@ -211,7 +211,7 @@ func (t *Task) landed(f *flight) {
 		if g.outbox != nil && (len(g.rows) > 0 || len(g.prepared) > 0) {
 			g.outbox.Push(g.rows, g.prepared)
 		}
-		if l := t.reg.listener; l != nil {
+		if l := t.reg.listener; l != nil && t.reg.keepsPositions(t.p.cfg.Backend) {
 			for _, ip := range g.positions {
 				l.Committed(t.reg.group, ip.p, ip.pos)
 			}

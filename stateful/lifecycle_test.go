@@ -239,6 +239,23 @@ func TestSourceLearnsWhatWasCommitted(t *testing.T) {
 	})
 }
 
+// S2: what dies with the process is no reason for the source to forget: the next process reads it all again.
+func TestSourceIsNotToldOfStateThatDies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		values, _ := numbered(6)
+		src := newSource(values...)
+		src.traits.Domain = stateful.DomainMachine
+		sys := runSystem(t, nil, stateful.From(src, sums()))
+		time.Sleep(time.Second)
+		if err := sys.stop(); err != nil {
+			t.Error(err)
+		}
+		if len(src.committed) > 0 {
+			t.Errorf("it was told %q of state in memory", src.committed)
+		}
+	})
+}
+
 // S2: no second look is needed when the position is where the source goes on.
 func TestSourceGoesOnAtThePosition(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

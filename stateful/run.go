@@ -60,7 +60,13 @@ func (t *Task) tickWork(ctx context.Context, pol *Policy, b *Batch) error {
 	if err := t.listen(ctx, pol, b); err != nil {
 		return err
 	}
-	return t.clockTimers(ctx, pol)
+	if err := t.clockTimers(ctx, pol); err != nil {
+		return err
+	}
+	if t.overdue() { // a timer was set for a time that has passed
+		return t.advance(ctx, pol)
+	}
+	return nil
 }
 
 // room waits until the outbox takes more (F4).

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/pondage/pondage/stateful"
@@ -210,4 +211,31 @@ func wantReason(t *testing.T, r *rig, row int, part string) {
 	rec := stateful.Record{Headers: r.sink.rows[row].Headers}
 	reason, _ := rec.Header(stateful.DeadLetterReason)
 	wantErr(t, errors.New(reason), part)
+}
+
+// K4: an output that its sink would never take is a failure of the record that emits it, and of no other; and a
+// dead letter that the sink cannot take whole is cut to what tells where the record is.
+func TestAnOutputThatItsSinkWouldNeverTakeIsTheRecords(t *testing.T) {
+	r := newRig(t, sums())
+	r.sink.check = func(row *stateful.Row) error {
+		if len(row.Payload) > 20 {
+			return errors.New("it takes no more than 20 bytes")
+		}
+		return nil
+	}
+	long := strings.Repeat("k", 30)
+	r.send("a 1", long+" 1", "a 2")
+	r.want("out: a 1", "dead: ", "out: a 3")
+	letter := r.sink.rows[1]
+	headers := map[string]string{}
+	for _, h := range letter.Headers {
+		headers[h.Key] = h.Value
+	}
+	if headers[stateful.DeadLetterOffset] != "1" || !strings.Contains(headers[stateful.DeadLetterReason], "it takes no more than 20 bytes") ||
+		!strings.Contains(headers[stateful.DeadLetterReason], "left out") {
+		t.Errorf("the dead letter's headers are %v", headers)
+	}
+	r.restart()
+	r.send("a 1")
+	r.want("out: a 1", "dead: ", "out: a 3", "out: a 4")
 }

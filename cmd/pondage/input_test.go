@@ -217,6 +217,10 @@ func TestAStreamGoesOnOnlyWithTheSameRows(t *testing.T) {
 	ended(t, cmd.Wait(), stdout, stderr).is(t, 130)
 	other := bytes.Replace(some(), []byte(",LAX,"), []byte(",LAS,"), 1)
 	demoFed(t, bytes.NewReader(other), "--input", "-", "--data-dir", dir).is(t, 2, "not what was loaded before", "another --data-dir")
+	for _, lines := range []int{1, 20} { // the header is one
+		short := bytes.Join(bytes.SplitAfterN(some(), []byte("\n"), lines+1)[:lines], nil)
+		demoFed(t, bytes.NewReader(short), "--input", "-", "--data-dir", dir).is(t, 2, "the input ends at line", "another --data-dir")
+	}
 	want, _ := expected(t, some(), 4, 2*time.Hour)
 	compare(t, demoFed(t, bytes.NewReader(some()), "--input", "-", "--data-dir", dir, "--output", "json").ok(t).stdout, want)
 	// And once all is loaded, nothing is read any more.

@@ -38,6 +38,7 @@ type loader struct {
 	prod *embedded.Producer
 	seen *replay // of a stream that goes on; nil otherwise
 	last uint64  // line up to which all is in the log
+	line uint64  // the last that was read
 
 	batch []stateful.Row
 	mem   []byte
@@ -83,6 +84,9 @@ func (l *loader) load(ctx context.Context) (loaded, error) {
 			return done, err
 		}
 		if end != nil {
+			if l.in.Kind == stream && l.line < l.last {
+				return done, errShortStream(l.line, l.last)
+			}
 			if !errors.Is(end, io.EOF) {
 				done.Fault = end.Error()
 			}
@@ -100,6 +104,7 @@ func (l *loader) collect(next line, lines <-chan line) (n int, end, err error) {
 			return n, next.err, nil
 		}
 		n++
+		l.line = next.row.Seq
 		if next.row.Seq > l.last {
 			l.batch = append(l.batch, next.row)
 		} else if l.seen != nil {
@@ -229,4 +234,9 @@ func (p *pace) wait(ctx context.Context, n int) error {
 // errOtherStream is returned when a stream that goes on does not begin with what was loaded from it.
 func errOtherStream(n uint64) error {
 	return Refuse(fmt.Errorf("line %d of the input is not what was loaded before: give the same input again, from its beginning, or use another --data-dir", n))
+}
+
+// errShortStream is returned when a stream that goes on ends before what was loaded from it.
+func errShortStream(line, last uint64) error {
+	return Refuse(fmt.Errorf("the input ends at line %d, and line %d of it was loaded before: give the same input again, whole, or use another --data-dir", line, last))
 }
