@@ -74,7 +74,7 @@ func New(s Store, c stateful.KVConfig, r Retry) *KV {
 type call struct {
 	counts
 	what  string
-	start time.Time
+	start time.Duration
 	tries int
 }
 
@@ -96,7 +96,7 @@ func (k *KV) again(ctx context.Context, c *call, repeatable bool, err error) boo
 
 // end counts the call and returns its error.
 func (k *KV) end(c *call, err error) error {
-	k.meter.add(&c.counts, now().Sub(c.start), err)
+	k.meter.add(&c.counts, now()-c.start, err)
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.what, err)
 	}
