@@ -78,7 +78,10 @@ func startPostgres(settings ...string) (*Postgres, error) {
 		}
 		s.Addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 		s.DSN = PostgresDSN(s.Addr)
-		args := []string{"-D", filepath.Join(dir, "data"), "-h", "127.0.0.1", "-p", strconv.Itoa(port), "-c", "unix_socket_directories="}
+		args := []string{
+			"-D", filepath.Join(dir, "data"), "-h", "127.0.0.1", "-p", strconv.Itoa(port), "-c", "unix_socket_directories=",
+			"-c", "dynamic_shared_memory_type=mmap", // in its folder: a server that is killed leaves nothing else behind
+		}
 		for _, setting := range settings {
 			args = append(args, "-c", setting)
 		}
