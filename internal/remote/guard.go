@@ -106,6 +106,17 @@ func (g *Guard) Wait(ctx context.Context, try int) error {
 	return clock.Sleep(ctx, stateful.Backoff(try, g.c.Base, g.c.Max))
 }
 
+// Retry returns how calls of the key-value API are made again: those that may be, and others when isUnsent says of their
+// failure that they were not carried out.
+func (g *Guard) Retry(isUnsent func(error) bool) func(ctx context.Context, n int, repeatable bool, err error) error {
+	return func(ctx context.Context, n int, repeatable bool, err error) error {
+		if !g.More(err, n) || !repeatable && !isUnsent(err) || ctx.Err() != nil {
+			return err
+		}
+		return g.Wait(ctx, n)
+	}
+}
+
 func isContext(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }

@@ -15,12 +15,7 @@ import (
 // KV returns the key-value API of this schema; see [stateful.KV]. Each call is one transaction, entries of several
 // keys included, and atomic among all that use the schema. The server's clock decides what expired; later writes remove it.
 func (b *Backend) KV(c stateful.KVConfig) stateful.KV {
-	return kvs.New(&kv{b: b}, c, kvs.Retry{Wait: func(ctx context.Context, n int, repeatable bool, err error) error {
-		if !b.guard.More(err, n) || !repeatable && !isUnsent(err) || ctx.Err() != nil {
-			return err
-		}
-		return b.guard.Wait(ctx, n)
-	}})
+	return kvs.New(&kv{b: b}, c, kvs.Retry{Wait: b.guard.Retry(isUnsent)})
 }
 
 // kv is a [kvs.Store].
@@ -28,10 +23,10 @@ type kv struct{ b *Backend }
 
 // do makes calls as one transaction.
 func (k *kv) do(ctx context.Context, calls ...call) error {
-	if err := k.b.enter(); err != nil {
+	if err := k.b.calls.Enter(); err != nil {
 		return err
 	}
-	defer k.b.leave()
+	defer k.b.calls.Leave()
 	return k.b.once(ctx, calls...)
 }
 
@@ -181,10 +176,10 @@ func (k *kv) List(ctx context.Context, prefix string) iter.Seq2[string, error] {
 }
 
 func (k *kv) page(ctx context.Context, from string, to param) (keys []string, err error) {
-	if err := k.b.enter(); err != nil {
+	if err := k.b.calls.Enter(); err != nil {
 		return nil, err
 	}
-	defer k.b.leave()
+	defer k.b.calls.Leave()
 	err = k.b.guard.Again(ctx, func() error {
 		keys = keys[:0]
 		return k.b.run(ctx, call{sql: k.b.sql.kvList, params: []param{bytesParam(from), to, int8Param(listPage)}, row: func(f *fields) error {

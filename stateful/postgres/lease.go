@@ -41,10 +41,10 @@ func (l *lease) call(ctx context.Context, sql string, more ...param) (token int6
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	if err := l.b.enter(); err != nil {
+	if err := l.b.calls.Enter(); err != nil {
 		return 0, err
 	}
-	defer l.b.leave()
+	defer l.b.calls.Leave()
 	params := append(append(l.name[:len(l.name):len(l.name)], int8Param(l.holder)), more...)
 	err = l.b.again(ctx, call{sql: sql, params: params, row: func(f *fields) error {
 		token = f.int8()

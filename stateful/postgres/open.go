@@ -42,11 +42,11 @@ func (b *Backend) open(ctx context.Context, id stateful.TaskID, token int64) (*s
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := b.enter(); err != nil {
+	if err := b.calls.Enter(); err != nil {
 		return nil, err
 	}
-	defer b.leave()
-	known := b.knownOf(id)
+	defer b.calls.Leave()
+	known := b.calls.Known(id)
 	// What the owner before has under way in this process need not be lost.
 	if last := known.LastUnderWay(); last != nil {
 		_ = last.Wait(ctx) // how it ended does not matter here

@@ -10,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -36,10 +35,7 @@ type Backend struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	mu     sync.Mutex
-	closed bool
-	inside sync.WaitGroup // calls, and goroutines that send commits
-	known  map[stateful.TaskID]*remote.Known
+	calls remote.Calls
 }
 
 var (
@@ -53,7 +49,7 @@ func New(ctx context.Context, c Config) (*Backend, error) {
 	if err := c.validate(); err != nil {
 		return nil, fmt.Errorf("postgres: %w", err)
 	}
-	b := &Backend{c: c, pool: c.Pool, sql: newStatements(c.Schema), known: make(map[stateful.TaskID]*remote.Known)}
+	b := &Backend{c: c, pool: c.Pool, sql: newStatements(c.Schema)}
 	b.guard = remote.NewGuard(remote.GuardConfig{
 		Name: "postgres", Retries: c.Retries, Base: c.RetryBase, Max: c.RetryMax, BreakerFailures: c.BreakerFailures, BreakerFor: c.BreakerFor,
 		IsAway: isAway, IsCrowded: isCrowded, Logger: c.Logger,
@@ -89,10 +85,10 @@ func (b *Backend) KeyBytes() int { return 1200 }
 
 // Ping returns nil when the server answers.
 func (b *Backend) Ping(ctx context.Context) error {
-	if err := b.enter(); err != nil {
+	if err := b.calls.Enter(); err != nil {
 		return fmt.Errorf("postgres: ping: %w", err)
 	}
-	defer b.leave()
+	defer b.calls.Leave()
 	if err := b.once(ctx, call{sql: b.sql.server}); err != nil {
 		return fmt.Errorf("postgres: ping: %w", err)
 	}
@@ -102,45 +98,10 @@ func (b *Backend) Ping(ctx context.Context) error {
 // Close waits for the commits under way, closes every store, and closes the pool unless it
 // was given. A second Close returns nil.
 func (b *Backend) Close() error {
-	b.mu.Lock()
-	was := b.closed
-	b.closed = true
-	b.mu.Unlock()
-	b.inside.Wait()
+	first := b.calls.Close()
 	b.cancel()
-	if !was && b.c.Pool == nil {
+	if first && b.c.Pool == nil {
 		b.pool.Close()
 	}
 	return nil
-}
-
-// enter checks that the backend can be used. After nil, leave must be called.
-func (b *Backend) enter() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closed {
-		return stateful.ErrClosed
-	}
-	b.inside.Add(1)
-	return nil
-}
-
-func (b *Backend) leave() { b.inside.Done() }
-
-// isClosing reports whether nothing should be tried again.
-func (b *Backend) isClosing() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.closed
-}
-
-func (b *Backend) knownOf(id stateful.TaskID) *remote.Known {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	k := b.known[id]
-	if k == nil {
-		k = &remote.Known{}
-		b.known[id] = k
-	}
-	return k
 }

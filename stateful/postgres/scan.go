@@ -67,7 +67,7 @@ func (s *store) scanChunk(ctx context.Context, chunk []stateful.Entry, from, to 
 	if err := s.enter(); err != nil {
 		return nil, err
 	}
-	defer s.b.leave()
+	defer s.b.calls.Leave()
 	end := param{oid: oidBytea}
 	if to != "" {
 		end = bytesParam(to)

@@ -82,12 +82,12 @@ func (s *sink) Check(row *stateful.Row) error {
 	return nil
 }
 
-// enter checks that the sink can be used. After nil, b.leave must be called.
+// enter checks that the sink can be used. After nil, b.calls.Leave must be called.
 func (s *sink) enter() error {
 	if s.closed.Load() {
 		return stateful.ErrClosed
 	}
-	return s.b.enter()
+	return s.b.calls.Enter()
 }
 
 func (s *sink) wrap(p stateful.Producer, err error) error {
@@ -117,7 +117,7 @@ func (s *sink) recover(ctx context.Context, p stateful.Producer) (cur outbox.Cur
 	if err := s.enter(); err != nil {
 		return cur, err
 	}
-	defer s.b.leave()
+	defer s.b.calls.Leave()
 	return s.fence(ctx, p)
 }
 
@@ -150,7 +150,7 @@ func (s *sink) commit(ctx context.Context, p stateful.Producer, rows []stateful.
 	if err := s.enter(); err != nil {
 		return err
 	}
-	defer s.b.leave()
+	defer s.b.calls.Leave()
 	for {
 		cur, err := s.fence(ctx, p)
 		if err != nil {

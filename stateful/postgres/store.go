@@ -40,7 +40,7 @@ func newStore(b *Backend, id stateful.TaskID, row int64, known *remote.Known, he
 	s.line = remote.NewLine(remote.LineConfig{
 		Head: head, Send: s.send,
 		Wrap:  func(seq uint64, err error) error { return s.wrap(fmt.Sprintf("commit %d of", seq), err) },
-		Enter: func() { b.inside.Add(1) }, Leave: b.leave, // whoever submits is inside, so it cannot be closed
+		Enter: b.calls.Hold, Leave: b.calls.Leave, // whoever submits is inside, so it cannot be closed
 	})
 	s.line.OnSettled(func(p *remote.Pending, err error) { tell(p.Joined, err) })
 	return s
@@ -53,7 +53,7 @@ func (s *store) enter() error {
 	if s.closed.Load() {
 		return stateful.ErrClosed
 	}
-	return s.b.enter()
+	return s.b.calls.Enter()
 }
 
 // readHead is the statement that checks, behind a read, whether all it read is this owner's: at least what
@@ -82,7 +82,7 @@ func (s *store) get(ctx context.Context, keys []string) ([][]byte, error) {
 	if err := s.enter(); err != nil {
 		return nil, err
 	}
-	defer s.b.leave()
+	defer s.b.calls.Leave()
 	newer, err := s.line.UnderWay(keys)
 	if err != nil {
 		return nil, err

@@ -25,7 +25,7 @@ func (s *store) submit(c *stateful.Commit) (p *remote.Pending, err error) {
 	if err := s.enter(); err != nil {
 		return nil, err
 	}
-	defer s.b.leave()
+	defer s.b.calls.Leave()
 	if c.Seq != s.sent.Seq+1 {
 		return nil, fmt.Errorf("the last commit is %d, so the next must be %d", s.sent.Seq, s.sent.Seq+1)
 	}
@@ -78,7 +78,7 @@ func (s *store) send(now []*remote.Pending) error {
 			return nil
 		case !isUnsent(err):
 			return fmt.Errorf("%w: %w", stateful.ErrCommitUnknown, err)
-		case !s.b.guard.More(err, try) || s.b.isClosing() || s.b.guard.Wait(s.b.ctx, try) != nil:
+		case !s.b.guard.More(err, try) || s.b.calls.Closing() || s.b.guard.Wait(s.b.ctx, try) != nil:
 			return err
 		}
 	}

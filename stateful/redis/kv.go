@@ -27,12 +27,7 @@ func (b *Backend) KV(c stateful.KVConfig) stateful.KV {
 	if b.c.Index && !cluster {
 		k.index = b.c.Prefix + "kv"
 	}
-	return kvs.New(k, c, kvs.Retry{Wait: func(ctx context.Context, n int, repeatable bool, err error) error {
-		if !b.guard.More(err, n) || !repeatable && !isUnsent(err) || isContext(ctx.Err()) {
-			return err
-		}
-		return b.guard.Wait(ctx, n)
-	}})
+	return kvs.New(k, c, kvs.Retry{Wait: b.guard.Retry(isUnsent)})
 }
 
 // kv is a [kvs.Store].
@@ -45,10 +40,10 @@ type kv struct {
 
 // do makes a call.
 func (k *kv) do(f func() error) error {
-	if err := k.b.enter(); err != nil {
+	if err := k.b.calls.Enter(); err != nil {
 		return err
 	}
-	defer k.b.leave()
+	defer k.b.calls.Leave()
 	return k.b.guard.Once(f)
 }
 
@@ -333,10 +328,10 @@ func (k *kv) listAll(ctx context.Context, prefix string, yield func(string) bool
 
 // again makes a call that may be repeated.
 func (k *kv) again(ctx context.Context, f func() error) error {
-	if err := k.b.enter(); err != nil {
+	if err := k.b.calls.Enter(); err != nil {
 		return err
 	}
-	defer k.b.leave()
+	defer k.b.calls.Leave()
 	return k.b.guard.Again(ctx, f)
 }
 

@@ -55,10 +55,10 @@ func (l *lease) call(ctx context.Context, s *script, ttl time.Duration) (answer 
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := l.b.enter(); err != nil {
+	if err := l.b.calls.Enter(); err != nil {
 		return nil, err
 	}
-	defer l.b.leave()
+	defer l.b.calls.Leave()
 	err = l.b.guard.Again(ctx, func() (err error) {
 		answer, err = s.run(ctx, l.b.client, []string{l.keys.lease}, l.holder, ttl.Milliseconds())
 		return err

@@ -27,10 +27,7 @@ type Backend struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	mu     sync.Mutex
-	closed bool
-	inside sync.WaitGroup // calls, and goroutines that send commits
-	known  map[stateful.TaskID]*remote.Known
+	calls remote.Calls
 
 	warnOnce sync.Once
 }
@@ -47,7 +44,7 @@ func New(ctx context.Context, c Config) (*Backend, error) {
 	if err := c.validate(); err != nil {
 		return nil, fmt.Errorf("redis: %w", err)
 	}
-	b := &Backend{c: c, client: c.Client, known: make(map[stateful.TaskID]*remote.Known)}
+	b := &Backend{c: c, client: c.Client}
 	b.guard = remote.NewGuard(remote.GuardConfig{
 		Name: "redis", Retries: c.Retries, Base: c.RetryBase, Max: c.RetryMax, BreakerFailures: c.BreakerFailures, BreakerFor: c.BreakerFor,
 		IsAway: isAway, IsCrowded: isCrowded, Logger: c.Logger,
@@ -75,10 +72,10 @@ func (b *Backend) CommitRows() int { return 2000 }
 
 // Ping returns nil when the server answers.
 func (b *Backend) Ping(ctx context.Context) error {
-	if err := b.enter(); err != nil {
+	if err := b.calls.Enter(); err != nil {
 		return fmt.Errorf("redis: ping: %w", err)
 	}
-	defer b.leave()
+	defer b.calls.Leave()
 	if err := b.guard.Once(func() error { return b.client.Ping(ctx).Err() }); err != nil {
 		return fmt.Errorf("redis: ping: %w", err)
 	}
@@ -88,48 +85,13 @@ func (b *Backend) Ping(ctx context.Context) error {
 // Close waits for the commits under way, closes every store, and closes the client unless it
 // was given. A second Close returns nil.
 func (b *Backend) Close() error {
-	b.mu.Lock()
-	was := b.closed
-	b.closed = true
-	b.mu.Unlock()
-	b.inside.Wait()
+	first := b.calls.Close()
 	b.cancel()
-	if was || b.c.Client != nil {
+	if !first || b.c.Client != nil {
 		return nil
 	}
 	if err := b.client.Close(); err != nil {
 		return fmt.Errorf("redis: close the client: %w", err)
 	}
 	return nil
-}
-
-// enter checks that the backend can be used. After nil, leave must be called.
-func (b *Backend) enter() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closed {
-		return stateful.ErrClosed
-	}
-	b.inside.Add(1)
-	return nil
-}
-
-func (b *Backend) leave() { b.inside.Done() }
-
-// isClosing reports whether nothing should be tried again.
-func (b *Backend) isClosing() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.closed
-}
-
-func (b *Backend) knownOf(id stateful.TaskID) *remote.Known {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	k := b.known[id]
-	if k == nil {
-		k = &remote.Known{}
-		b.known[id] = k
-	}
-	return k
 }

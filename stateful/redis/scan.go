@@ -75,7 +75,7 @@ func (s *store) scanChunk(ctx context.Context, low, high string, limit int) (fie
 	if err := s.enter(); err != nil {
 		return nil, nil, err
 	}
-	defer s.b.leave()
+	defer s.b.calls.Leave()
 	since := s.line.Acked()
 	var answer any
 	err = s.b.guard.Again(ctx, func() (err error) {
@@ -145,7 +145,7 @@ func (s *store) eachField(ctx context.Context, match string, f func(field, value
 	if err := s.enter(); err != nil {
 		return err
 	}
-	defer s.b.leave()
+	defer s.b.calls.Leave()
 	const count = 1000
 	since := s.line.Acked()
 	var seen int

@@ -34,7 +34,7 @@ func newStore(b *Backend, id stateful.TaskID, k keys, known *remote.Known, head 
 	s.line = remote.NewLine(remote.LineConfig{
 		Head: head, Send: s.send, MaxWrites: sendWrites,
 		Wrap:  func(seq uint64, err error) error { return s.wrap(fmt.Sprintf("commit %d of", seq), err) },
-		Enter: func() { b.inside.Add(1) }, Leave: b.leave, // whoever submits is inside, so it cannot be closed
+		Enter: b.calls.Hold, Leave: b.calls.Leave, // whoever submits is inside, so it cannot be closed
 	})
 	return s
 }
@@ -48,7 +48,7 @@ func (s *store) enter() error {
 	if s.closed.Load() {
 		return stateful.ErrClosed
 	}
-	return s.b.enter()
+	return s.b.calls.Enter()
 }
 
 // readChunk is how many fields are read with one command: others' commands get their turn in between.
@@ -70,7 +70,7 @@ func (s *store) get(ctx context.Context, keys []string) ([][]byte, error) {
 	if err := s.enter(); err != nil {
 		return nil, err
 	}
-	defer s.b.leave()
+	defer s.b.calls.Leave()
 	newer, err := s.line.UnderWay(keys)
 	if err != nil {
 		return nil, err

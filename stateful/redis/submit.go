@@ -35,7 +35,7 @@ func (s *store) submit(c *stateful.Commit) (*remote.Pending, error) {
 	if err := s.enter(); err != nil {
 		return nil, err
 	}
-	defer s.b.leave()
+	defer s.b.calls.Leave()
 	switch {
 	case c.Seq != s.sent.Seq+1:
 		return nil, fmt.Errorf("the last commit is %d, so the next must be %d", s.sent.Seq, s.sent.Seq+1)
@@ -70,7 +70,7 @@ func (s *store) send(now []*remote.Pending) error {
 			whole = true
 		case !isUnsent(err) && !errors.Is(err, stateful.ErrFenced) && !errors.Is(err, ErrLost):
 			return fmt.Errorf("%w: %w", stateful.ErrCommitUnknown, err)
-		case !isUnsent(err) || !s.b.guard.More(err, try) || s.b.isClosing() || s.b.guard.Wait(s.b.ctx, try) != nil:
+		case !isUnsent(err) || !s.b.guard.More(err, try) || s.b.calls.Closing() || s.b.guard.Wait(s.b.ctx, try) != nil:
 			return err
 		}
 	}
